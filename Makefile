@@ -1,0 +1,54 @@
+# Two commands matter to a newcomer: `make demo` and `make test`.
+# Everything lives in .venv/ inside the checkout; `make clean` takes it away again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := $(BIN)/uv
+
+# Compiled modules make every start of Airflow three times as fast.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_SYSTEM_CERTS = 1
+
+.PHONY: help setup demo test lint types imports check bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(READY) ## make .venv/ with everything a developer needs
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "longcall needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode -c constraints.txt -e '.[demo]' --group dev
+	@touch $@
+
+demo: $(READY) ## run the main job: broker, service, a real Airflow, two green DAG runs
+	@$(BIN)/longcall demo
+
+test: $(READY) ## pass the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+check: lint types imports test ## exactly what CI runs
+
+bench: $(READY) ## print every benchmark's table
+	@for b in bench/*/__main__.py; do $(BIN)/python $$(dirname $$b) || exit 1; done
+
+lock: $(READY) ## renew constraints.txt: names and versions only
+	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --all-extras --group dev pyproject.toml -o constraints.txt
+
+clean: ## remove what setup and tests made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What every room stands on: the root error and the clock. Standard library only."""

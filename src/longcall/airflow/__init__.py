@@ -1,0 +1,1 @@
+"""The Airflow provider: operator, task group, triggers. The only room that imports Airflow."""

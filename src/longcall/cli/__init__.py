@@ -1,0 +1,1 @@
+"""The command line: longcall broker, serve, demo."""

@@ -1,0 +1,1 @@
+"""For callers: start a call, wait for it, cancel it; and the router that all waits share."""

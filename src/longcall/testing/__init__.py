@@ -1,0 +1,1 @@
+"""Public fixtures and doubles for users' own tests."""

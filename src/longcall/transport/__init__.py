@@ -1,0 +1,1 @@
+"""The port to a message system (publish, inboxes) and its adapters."""

@@ -1,1 +1,87 @@
-"""The wire contract: ids, requests, reports and their codec. Pure: no I/O, no clock, no framework."""
+"""The wire contract: ids, requests, reports and their codec. Pure: no I/O, no clock, no framework.
+
+Version 1. A service in any language meets level 0 with an HTTP handler and one
+publish; what level 1 adds is optional on both sides. See `docs/reference/contract.md`.
+"""
+
+from longcall.contract.codec import CORRELATION_ATTRIBUTE, decode_report, encode_report
+from longcall.contract.errors import ContractError, MalformedReport, MalformedRequest
+from longcall.contract.ids import (
+    MAX_ID_LENGTH,
+    check_correlation_id,
+    new_correlation_id,
+    new_inbox_correlation_id,
+)
+from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.message import MAX_MESSAGE_BYTES, Message
+from longcall.contract.names import (
+    correlation_filter,
+    inbox_filter,
+    quote_filter_string,
+    resource_id,
+    resource_path,
+    sanitize_label,
+)
+from longcall.contract.problem import PROBLEM_TYPE, Problem
+from longcall.contract.report import (
+    Accepted,
+    Cancelled,
+    Completion,
+    Failed,
+    Heartbeat,
+    Progress,
+    Report,
+    ReportBody,
+    Succeeded,
+    is_completion,
+)
+from longcall.contract.request import (
+    CallRequest,
+    decode_request,
+    request_headers,
+    url_with_correlation_id,
+)
+from longcall.contract.status import CallState, CallStatus
+
+__all__ = [
+    "CORRELATION_ATTRIBUTE",
+    "JSON_TYPE",
+    "MAX_ID_LENGTH",
+    "MAX_MESSAGE_BYTES",
+    "PROBLEM_TYPE",
+    "Accepted",
+    "CallRequest",
+    "CallState",
+    "CallStatus",
+    "Cancelled",
+    "Completion",
+    "ContractError",
+    "Failed",
+    "Heartbeat",
+    "JsonValue",
+    "MalformedReport",
+    "MalformedRequest",
+    "Message",
+    "Problem",
+    "Progress",
+    "Report",
+    "ReportBody",
+    "Succeeded",
+    "check_correlation_id",
+    "correlation_filter",
+    "decode_json",
+    "decode_report",
+    "decode_request",
+    "encode_json",
+    "encode_report",
+    "inbox_filter",
+    "is_completion",
+    "new_correlation_id",
+    "new_inbox_correlation_id",
+    "quote_filter_string",
+    "request_headers",
+    "resource_id",
+    "resource_path",
+    "sanitize_label",
+    "url_with_correlation_id",
+]

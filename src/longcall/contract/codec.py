@@ -1,0 +1,167 @@
+"""Reports to messages and back: CloudEvents 1.0 on Pub/Sub attributes, binary mode.
+
+Rests on CloudEvents 1.0.2 and its Google Cloud Pub/Sub protocol binding: every
+context attribute becomes a message attribute with the prefix `ce-`, the data's
+media type becomes `content-type`, and the data stays as it is. `correlid` and
+`traceparent` keep their plain names, the first because a subscription's filter
+looks for it, the second because W3C named it so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from longcall.contract.errors import ContractError, MalformedReport
+from longcall.contract.ids import check_correlation_id
+from longcall.contract.instants import decode_instant, encode_instant
+from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.message import MAX_ATTRIBUTE_VALUE_BYTES, MAX_MESSAGE_BYTES, Message
+from longcall.contract.problem import PROBLEM_TYPE, Problem
+from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.report import (
+    Accepted,
+    Cancelled,
+    Failed,
+    Heartbeat,
+    Progress,
+    Report,
+    ReportBody,
+    Succeeded,
+)
+
+__all__ = ["CORRELATION_ATTRIBUTE", "decode_report", "encode_report"]
+
+CORRELATION_ATTRIBUTE: Final = "correlid"
+
+_TYPES: Final[dict[type[ReportBody], str]] = {
+    Accepted: "longcall.call.accepted.v1",
+    Progress: "longcall.call.progress.v1",
+    Heartbeat: "longcall.call.heartbeat.v1",
+    Succeeded: "longcall.call.succeeded.v1",
+    Failed: "longcall.call.failed.v1",
+    Cancelled: "longcall.call.cancelled.v1",
+}
+_BODIES: Final = {name: body for body, name in _TYPES.items()}
+
+
+def encode_report(report: Report) -> Message:
+    """Return the message that carries `report`.
+
+    Raises:
+        ContractError: a field cannot stand on the wire, or the message would be larger than
+            Pub/Sub takes (10 MB, 1024 bytes an attribute).
+    """
+    data, content_type = _encode_body(report.body)
+    attributes = {
+        CORRELATION_ATTRIBUTE: check_correlation_id(report.correlation_id),
+        "ce-specversion": "1.0",
+        "ce-type": _TYPES[type(report.body)],
+        "ce-id": report.id,
+        "ce-source": report.source,
+        "ce-time": encode_instant(report.time, field="time") if report.time else "",
+        "ce-attempt": "" if report.attempt is None else str(report.attempt),
+        "ce-sequence": "" if report.sequence is None else str(report.sequence),
+        "content-type": content_type,
+        "traceparent": report.traceparent,
+    }
+    for name in ("ce-id", "ce-source"):
+        if not attributes[name]:
+            raise ContractError(name.removeprefix("ce-"), "CloudEvents requires it; it must not be empty")
+    message = Message(data=data, attributes={name: value for name, value in attributes.items() if value})
+    _check_size(message)
+    return message
+
+
+def decode_report(message: Message) -> Report | None:
+    """Return the report that `message` carries; None for a type that this version does not know.
+
+    A message with no `ce-type` is the bare pattern's: its arrival says *succeeded* and its data is
+    the result. Attributes that mean nothing here are ignored.
+
+    Raises:
+        MalformedReport: the message has no correlation id, or claims a known type and is not so made.
+    """
+    attributes = message.attributes
+    try:
+        correlation_id = check_correlation_id(attributes.get(CORRELATION_ATTRIBUTE, ""))
+        kind = attributes.get("ce-type")
+        if kind is None:
+            body: ReportBody = Succeeded(data=message.data, content_type=attributes.get("content-type", ""))
+        elif kind in _BODIES:
+            body = _decode_body(_BODIES[kind], message)
+        else:
+            return None
+        time = attributes.get("ce-time")
+        return Report(
+            correlation_id=correlation_id,
+            body=body,
+            id=attributes.get("ce-id", ""),
+            source=attributes.get("ce-source", ""),
+            time=decode_instant(time, field="ce-time") if time else message.publish_time,
+            attempt=_decode_count(attributes.get("ce-attempt"), field="ce-attempt"),
+            sequence=_decode_count(attributes.get("ce-sequence"), field="ce-sequence"),
+            traceparent=attributes.get("traceparent", ""),
+        )
+    except ContractError as error:
+        raise MalformedReport(error.field, error.reason) from error
+
+
+def _encode_body(body: ReportBody) -> tuple[bytes, str]:
+    match body:
+        case Succeeded(data=data, content_type=content_type):
+            return data, content_type
+        case Failed(problem=problem):
+            return encode_json(problem.to_wire(), field="problem"), PROBLEM_TYPE
+        case Progress():
+            return encode_json(progress_to_wire(body), field="progress"), JSON_TYPE
+        case Cancelled(detail=detail) if detail:
+            return encode_json({"detail": detail}, field="detail"), JSON_TYPE
+        case _:
+            return b"", ""
+
+
+def _decode_body(body: type[ReportBody], message: Message) -> ReportBody:
+    if body is Succeeded:
+        return Succeeded(data=message.data, content_type=message.attributes.get("content-type", ""))
+    if body is Failed:
+        return Failed(problem=Problem.from_wire(decode_json(message.data, field="problem")))
+    if body is Progress:
+        return progress_from_wire(decode_json(message.data, field="progress"))
+    if body is Cancelled:
+        return Cancelled(detail=_decode_detail(message.data))
+    return body()  # type: ignore[call-arg] # Accepted and Heartbeat have no fields
+
+
+def _decode_detail(data: bytes) -> str:
+    if not data:
+        return ""
+    value: JsonValue = decode_json(data, field="detail")
+    detail = value.get("detail", "") if isinstance(value, dict) else None
+    if not isinstance(detail, str):
+        raise ContractError("detail", 'a cancelled report holds {"detail": "…"} or nothing')
+    return detail
+
+
+def _decode_count(text: str | None, *, field: str) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ContractError(field, f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
+def _check_size(message: Message) -> None:
+    total = len(message.data)
+    for name, value in message.attributes.items():
+        size = len(value.encode())
+        if size > MAX_ATTRIBUTE_VALUE_BYTES:
+            raise ContractError(
+                name, f"{size} bytes; a Pub/Sub attribute has at most {MAX_ATTRIBUTE_VALUE_BYTES}: shorten it"
+            )
+        total += size + len(name)
+    if total > MAX_MESSAGE_BYTES:
+        raise ContractError(
+            "data",
+            f"the report has {total} bytes and Pub/Sub takes {MAX_MESSAGE_BYTES}: "
+            "store the result and return its address",
+        )

@@ -1,0 +1,44 @@
+"""JSON as the contract uses it: strict (RFC 8259), UTF-8, bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from longcall.contract.errors import ContractError
+
+__all__ = ["JSON_TYPE", "JsonValue", "decode_json", "encode_json"]
+
+JsonValue: TypeAlias = bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
+
+JSON_TYPE = "application/json"
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON (RFC 8259)")
+
+
+def encode_json(value: JsonValue, *, field: str) -> bytes:
+    """Return `value` as compact UTF-8 JSON.
+
+    Raises:
+        ContractError: `value` is not JSON, or holds NaN or an infinity, which JSON has no word for.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ContractError(field, f"not JSON ({error}): use None, numbers, strings, lists, dicts") from error
+
+
+def decode_json(data: bytes, *, field: str) -> JsonValue:
+    """Return the value that `data`, UTF-8 JSON, stands for.
+
+    Raises:
+        ContractError: `data` is not UTF-8, not JSON, or nested too deep.
+    """
+    try:
+        value: JsonValue = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ContractError(field, f"not JSON: {error}") from error
+    return value

@@ -1,0 +1,101 @@
+"""The start request: one quick POST that carries the correlation id and the arguments.
+
+`POST {endpoint}?correlid={id}`, with the same id as `Idempotency-Key`, so that a
+repeat is answered and never started twice. `Prefer: respond-async` is RFC 7240's;
+`traceparent` W3C Trace Context's; what no standard names begins with `Longcall-`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from longcall.contract.errors import ContractError, MalformedRequest
+from longcall.contract.ids import check_correlation_id
+from longcall.contract.instants import decode_instant, encode_instant
+
+__all__ = ["CallRequest", "decode_request", "request_headers", "url_with_correlation_id"]
+
+_PARAMETER: Final = "correlid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """What a caller asks of a service.
+
+    Attributes:
+        correlation_id: the call; the same id again is the same call.
+        body: the arguments as they stand on the wire.
+        content_type: the body's media type; empty when there is no body.
+        deadline: after which nobody waits for the answer, aware.
+        reply_topic: where to publish; empty: the service's own topic.
+        traceparent: W3C Trace Context of the caller.
+    """
+
+    correlation_id: str
+    body: bytes = b""
+    content_type: str = ""
+    deadline: datetime | None = None
+    reply_topic: str = ""
+    traceparent: str = ""
+
+    def digest(self) -> str:
+        """Return what two requests with one id must share to be the same call."""
+        content = hashlib.sha256(self.content_type.encode() + b"\0" + self.body)
+        return content.hexdigest()
+
+
+def request_headers(request: CallRequest) -> dict[str, str]:
+    """Return the headers of the POST, without those of the HTTP client's own."""
+    headers = {
+        "Idempotency-Key": check_correlation_id(request.correlation_id),
+        "Prefer": "respond-async",
+        "Content-Type": request.content_type,
+        "Longcall-Deadline": encode_instant(request.deadline, field="deadline") if request.deadline else "",
+        "Longcall-Reply-Topic": request.reply_topic,
+        "traceparent": request.traceparent,
+    }
+    return {name: value for name, value in headers.items() if value}
+
+
+def url_with_correlation_id(url: str, correlation_id: str) -> str:
+    """Return `url` with `correlid={id}` added to its query; one that is there already is replaced."""
+    parts = urlsplit(url)
+    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k != _PARAMETER]
+    query.append((_PARAMETER, check_correlation_id(correlation_id)))
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def decode_request(query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> CallRequest:
+    """Read the POST that starts a call.
+
+    Args:
+        query: the query parameters, decoded.
+        headers: by lower-case name.
+        body: the whole body.
+
+    Raises:
+        MalformedRequest: no correlation id, two that differ, or a header that cannot be read.
+    """
+    key = headers.get("idempotency-key", "").strip().strip('"')
+    named = query.get(_PARAMETER, "") or key
+    try:
+        if not named:
+            raise ContractError("correlid", "missing; call POST …?correlid=ID")
+        if key and key != named:
+            raise ContractError("Idempotency-Key", "differs from correlid; they name the same call")
+        deadline = headers.get("longcall-deadline")
+        return CallRequest(
+            correlation_id=check_correlation_id(named),
+            body=body,
+            content_type=headers.get("content-type", "") if body else "",
+            deadline=decode_instant(deadline, field="Longcall-Deadline") if deadline else None,
+            reply_topic=headers.get("longcall-reply-topic", ""),
+            traceparent=headers.get("traceparent", ""),
+        )
+    except ContractError as error:
+        raise MalformedRequest(error.field, error.reason) from error

@@ -1,0 +1,163 @@
+"""The status resource: what `GET {Location}` says of a call.
+
+The same facts as the reports, for a caller that missed them: state, progress,
+the time of the last sign of life, and the completion once there is one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from longcall.contract.errors import ContractError
+from longcall.contract.ids import check_correlation_id
+from longcall.contract.instants import decode_instant, encode_instant
+from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.problem import Problem
+from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.report import Cancelled, Completion, Failed, Progress, Succeeded
+
+__all__ = ["CallState", "CallStatus"]
+
+
+class CallState(StrEnum):
+    """Where a call stands; the last three are final."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the call has its completion."""
+        return self in _FINAL.values()
+
+
+_FINAL: Final[dict[type[Completion], CallState]] = {
+    Succeeded: CallState.SUCCEEDED,
+    Failed: CallState.FAILED,
+    Cancelled: CallState.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStatus:
+    """One call at one instant.
+
+    Attributes:
+        correlation_id: the call.
+        state: where it stands.
+        attempt: which run of the work this is, from 1; 0 before the first.
+        heartbeat_time: the work's last sign of life, aware.
+        progress: the last progress that was reported.
+        completion: how the call ended; there exactly when `state` is final.
+    """
+
+    correlation_id: str
+    state: CallState
+    attempt: int = 0
+    heartbeat_time: datetime | None = None
+    progress: Progress | None = None
+    completion: Completion | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a state that its completion does not bear out."""
+        ended = _FINAL[type(self.completion)] if self.completion is not None else None
+        if ended is None and self.state.is_final:
+            raise ContractError("state", f"{self.state} without a completion")
+        if ended is not None and self.state is not ended:
+            raise ContractError("state", f"{self.state}, but the completion says {ended}")
+
+    def to_wire(self) -> dict[str, JsonValue]:
+        """Return the status as a JSON object."""
+        wire: dict[str, JsonValue] = {
+            "correlid": self.correlation_id,
+            "state": str(self.state),
+            "attempt": self.attempt,
+        }
+        if self.heartbeat_time is not None:
+            wire["heartbeat_time"] = encode_instant(self.heartbeat_time, field="heartbeat_time")
+        if self.progress is not None:
+            wire["progress"] = progress_to_wire(self.progress)
+        match self.completion:
+            case Succeeded() as succeeded:
+                wire["result"] = _result_to_wire(succeeded)
+            case Failed(problem=problem):
+                wire["error"] = problem.to_wire()
+            case Cancelled(detail=detail) if detail:
+                wire["detail"] = detail
+            case _:
+                pass
+        return wire
+
+    @classmethod
+    def from_wire(cls, value: JsonValue) -> CallStatus:
+        """Read a status resource; unknown members are ignored.
+
+        Raises:
+            ContractError: a member is missing or not as the contract has it.
+        """
+        if not isinstance(value, dict):
+            raise ContractError("status", "a JSON object")
+        try:
+            state = CallState(str(value.get("state")))
+        except ValueError as error:
+            raise ContractError("state", f"one of {', '.join(CallState)}") from error
+        correlation_id, attempt = value.get("correlid"), value.get("attempt", 0)
+        if not isinstance(correlation_id, str):
+            raise ContractError("correlid", "a string")
+        if isinstance(attempt, bool) or not isinstance(attempt, int) or attempt < 0:
+            raise ContractError("attempt", "a whole number, 0 or more")
+        heartbeat = value.get("heartbeat_time")
+        progress = value.get("progress")
+        return cls(
+            correlation_id=check_correlation_id(correlation_id),
+            state=state,
+            attempt=attempt,
+            heartbeat_time=decode_instant(str(heartbeat), field="heartbeat_time") if heartbeat else None,
+            progress=progress_from_wire(progress) if progress is not None else None,
+            completion=_completion_from_wire(state, value),
+        )
+
+
+def _completion_from_wire(state: CallState, value: dict[str, JsonValue]) -> Completion | None:
+    match state:
+        case CallState.SUCCEEDED:
+            return _result_from_wire(value.get("result"))
+        case CallState.FAILED:
+            return Failed(problem=Problem.from_wire(value.get("error")))
+        case CallState.CANCELLED:
+            return Cancelled(detail=str(value.get("detail", "")))
+        case _:
+            return None
+
+
+def _result_to_wire(result: Succeeded) -> dict[str, JsonValue]:
+    """Return the result as CloudEvents' JSON format has data: `data`, or `data_base64` for bytes."""
+    wire: dict[str, JsonValue] = {"content_type": result.content_type} if result.content_type else {}
+    if result.content_type == JSON_TYPE:
+        wire["data"] = decode_json(result.data, field="result")
+    else:
+        wire["data_base64"] = base64.b64encode(result.data).decode()
+    return wire
+
+
+def _result_from_wire(value: JsonValue) -> Succeeded:
+    if not isinstance(value, dict):
+        raise ContractError("result", "a JSON object")
+    content_type = str(value.get("content_type", ""))
+    if "data" in value:
+        return Succeeded(
+            data=encode_json(value["data"], field="result"), content_type=content_type or JSON_TYPE
+        )
+    try:
+        data = base64.b64decode(str(value.get("data_base64", "")), validate=True)
+    except binascii.Error as error:
+        raise ContractError("result.data_base64", "not base64") from error
+    return Succeeded(data=data, content_type=content_type)

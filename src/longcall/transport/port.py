@@ -1,0 +1,118 @@
+"""The port: what longcall needs of a message system.
+
+Reports are published to a topic; a caller receives its own through an inbox, a
+subscription with a filter. Names are full Pub/Sub paths (`projects/p/topics/t`).
+Adapters: `pubsub` (Google Pub/Sub and the embedded broker) and `memory` (the
+double). Both pass one conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from longcall.contract import Message
+
+__all__ = ["DAY_S", "Delivery", "InboxSpec", "InboxStream", "Transport"]
+
+DAY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxSpec:
+    """An inbox as it is created.
+
+    Google Pub/Sub refuses a retention that is longer than the expiration, hence the defaults.
+
+    Attributes:
+        name: full path of the subscription.
+        topic: full path of the topic, which must exist.
+        filter: in the Pub/Sub filter language; immutable once created.
+        expires_after_s: unused for so long, the inbox deletes itself; 24 h at least; None: never.
+        retention_s: how long a report waits to be acknowledged, 10 min to 31 d.
+        ack_deadline_s: how long a delivered report stays leased, 10 to 600 s.
+        labels: at most 64; keys and values as `sanitize_label` leaves them.
+    """
+
+    name: str
+    topic: str
+    filter: str
+    expires_after_s: float | None = DAY_S
+    retention_s: float = DAY_S
+    ack_deadline_s: float = 60.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message, leased to whoever holds `ack_id` until it is acknowledged, released or expires."""
+
+    message: Message
+    ack_id: str
+
+
+class InboxStream(Protocol):
+    """Messages of one inbox as they arrive, over one connection."""
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Yield each delivery once; the same message may come again under another ack id.
+
+        Raises:
+            InboxNotFound: the inbox does not exist, or no longer.
+            TransportUnavailable: the connection broke; open another stream.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """A connection to the message system. Made in one event loop and used in it alone."""
+
+    async def publish(self, topic: str, message: Message) -> str:
+        """Publish and return the message id, once the message is stored.
+
+        Raises:
+            TopicNotFound: not retryable.
+            TransportUnavailable: perhaps stored, perhaps not; publishing again is safe when the receiver
+                de-duplicates by report id.
+        """
+        ...
+
+    async def create_inbox(self, spec: InboxSpec) -> None:
+        """Create the inbox; what is published after the return will be in it.
+
+        A repeat with the same topic and filter changes nothing.
+
+        Raises:
+            TopicNotFound: not retryable.
+            InboxConflict: an inbox of this name exists, with another topic or filter.
+        """
+        ...
+
+    async def delete_inbox(self, name: str) -> None:
+        """Delete the inbox and what is in it; one that does not exist is deleted already."""
+        ...
+
+    def open_stream(self, inbox: str, *, lease_s: float) -> AbstractAsyncContextManager[InboxStream]:
+        """Open a stream of the inbox's messages, each leased for `lease_s` (10 to 600 s).
+
+        Leaving the context closes the stream; what it delivered and nobody acknowledged comes again.
+        """
+        ...
+
+    async def acknowledge(self, inbox: str, ack_ids: Sequence[str]) -> None:
+        """Delete delivered messages from the inbox for good. Unknown ack ids are ignored."""
+        ...
+
+    async def extend(self, inbox: str, ack_ids: Sequence[str], *, lease_s: float) -> None:
+        """Lease delivered messages for `lease_s` from now. Unknown ack ids are ignored."""
+        ...
+
+    async def release(self, inbox: str, ack_ids: Sequence[str]) -> None:
+        """Give delivered messages back, so that they are delivered again at once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection. A repeat does nothing."""
+        ...

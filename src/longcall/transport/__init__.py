@@ -1,1 +1,26 @@
 """The port to a message system (publish, inboxes) and its adapters."""
+
+from longcall.transport.errors import (
+    InboxConflict,
+    InboxNotFound,
+    TopicNotFound,
+    TransportDenied,
+    TransportError,
+    TransportRefused,
+    TransportUnavailable,
+)
+from longcall.transport.port import Delivery, InboxSpec, InboxStream, Transport
+
+__all__ = [
+    "Delivery",
+    "InboxConflict",
+    "InboxNotFound",
+    "InboxSpec",
+    "InboxStream",
+    "TopicNotFound",
+    "Transport",
+    "TransportDenied",
+    "TransportError",
+    "TransportRefused",
+    "TransportUnavailable",
+]

@@ -1,0 +1,64 @@
+"""A completion between its arrival in the triggerer and its use in the worker.
+
+The trigger's event is logged in clear, so it never holds a result. What arrived
+goes to an XCom of the waiting task, as it was on the wire; once it is there it
+is durable, and only then is the report acknowledged or its inbox deleted. A
+triggerer that is killed anywhere in between finds the XCom, or the report, again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from longcall.client import completion_result
+from longcall.contract import ContractError, JsonValue, Message, Report, decode_report
+
+__all__ = ["COMPLETION_XCOM_KEY", "message_from_json", "message_to_json", "result_for_xcom"]
+
+COMPLETION_XCOM_KEY = "longcall_completion"
+
+
+def message_to_json(message: Message) -> dict[str, JsonValue]:
+    """Return a message as JSON: `{"attributes": {…}, "data_base64": "…", "message_id": "…"}`."""
+    return {
+        "attributes": dict(message.attributes),
+        "data_base64": base64.b64encode(message.data).decode(),
+        "message_id": message.message_id,
+    }
+
+
+def message_from_json(value: object) -> Message:
+    """Read what `message_to_json` wrote.
+
+    Raises:
+        ContractError: `value` is something else.
+    """
+    try:
+        assert isinstance(value, Mapping)  # one error for every way to be wrong
+        return Message(
+            data=base64.b64decode(value["data_base64"], validate=True),
+            attributes=dict(value["attributes"]),
+            message_id=str(value.get("message_id", "")),
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ContractError(COMPLETION_XCOM_KEY, f"not a stored completion: {error!r}") from error
+
+
+def result_for_xcom(value: object, *, correlid: str) -> JsonValue:
+    """Return the result that a stored completion carries, as downstream tasks will see it.
+
+    JSON stays JSON and text is text. Bytes that are neither become `{"data_base64": "…"}`.
+
+    Raises:
+        CallFailed: the service reported a failure.
+        CallCancelled: the call was cancelled.
+        ContractError: what is stored is not the completion of `correlid`.
+    """
+    report: Report | None = decode_report(message_from_json(value))
+    if report is None or report.correlation_id != correlid:
+        raise ContractError(COMPLETION_XCOM_KEY, f"holds no completion of the call {correlid}")
+    result = completion_result(report)
+    if isinstance(result, bytes):
+        return {"data_base64": base64.b64encode(result).decode()}
+    return result

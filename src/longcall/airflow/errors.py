@@ -1,0 +1,42 @@
+"""longcall's errors as Airflow's: what a retry cannot mend fails the task at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from longcall._core.errors import LongcallError
+from longcall.airflow.version_compat import AirflowException, AirflowFailException, AirflowNotFoundException
+
+__all__ = ["WaitFailed", "airflow_errors"]
+
+
+class WaitFailed(LongcallError):
+    """The triggerer could not wait for the call: its inbox is gone, or may not be read.
+
+    Retryable unless the credentials forbid it: a retry makes a new inbox.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Translate errors on their way out of a task.
+
+    Raises:
+        AirflowFailException: the task fails without a retry, for the same would happen again.
+        AirflowException: the task fails, and Airflow's own retries apply.
+    """
+    try:
+        yield
+    except LongcallError as error:
+        kind = AirflowException if error.retryable else AirflowFailException
+        raise kind(str(error)) from error
+    except AirflowNotFoundException as error:
+        raise AirflowFailException(
+            f"{error}: create it with `airflow connections add`, or name one that exists "
+            "in http_conn_id or gcp_conn_id"
+        ) from error

@@ -1,0 +1,31 @@
+"""What Airflow asks a provider package about itself."""
+
+from __future__ import annotations
+
+from longcall import __version__
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, object]:
+    """Return the provider's description, after Airflow's `provider_info.schema.json`."""
+    return {
+        "package-name": "longcall",
+        "name": "longcall",
+        "description": "Call services that work for minutes to days, over Google Pub/Sub, holding no worker.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "longcall",
+                "external-doc-url": "https://pypi.org/project/longcall/",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "longcall",
+                "python-modules": ["longcall.airflow.operator", "longcall.airflow.task_group"],
+            }
+        ],
+        "triggers": [{"integration-name": "longcall", "python-modules": ["longcall.airflow.trigger"]}],
+    }

@@ -1,0 +1,69 @@
+"""What Airflow remembers of a call between its steps: small JSON, no arguments, no result, no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Self
+
+from longcall.contract import ContractError, JsonValue
+
+__all__ = ["CALL_XCOM_KEY", "CallRecord"]
+
+CALL_XCOM_KEY = "longcall_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call, as far as its task needs to know it.
+
+    Attributes:
+        correlid: the correlation id.
+        inbox: full path of the subscription where its reports arrive.
+        lasting: the inbox is shared and outlives the call.
+        project_id: the project of topic and inbox.
+        gcp_conn_id: the Google connection; not looked up when the Pub/Sub emulator is in use.
+        http_conn_id: the connection to the service, for cancelling.
+        location: URL of the status resource; empty before the start and for a bare service.
+        accepted_ms: how long the service took to accept; 0 before the start.
+        deadline_s: seconds since the epoch after which nobody waits; None: as long as it takes.
+    """
+
+    correlid: str
+    inbox: str
+    lasting: bool
+    project_id: str
+    gcp_conn_id: str
+    http_conn_id: str = ""
+    location: str = ""
+    accepted_ms: int = 0
+    deadline_s: float | None = None
+
+    def started(
+        self, *, http_conn_id: str, location: str, accepted_ms: int, deadline_s: float | None
+    ) -> Self:
+        """Return the record of the call once its service has accepted it."""
+        return replace(
+            self, http_conn_id=http_conn_id, location=location, accepted_ms=accepted_ms, deadline_s=deadline_s
+        )
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return the record as XCom and the trigger's arguments hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read a record that an earlier step wrote; members of a newer version are ignored.
+
+        Raises:
+            ContractError: `value` is no record.
+        """
+        if not isinstance(value, Mapping):
+            raise ContractError(
+                "call", f"expected the output of the step that created the inbox, not {value!r:.80}"
+            )
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise ContractError("call", f"incomplete: {error}") from error

@@ -1,0 +1,151 @@
+"""The service as seen from Airflow: start a call, cancel a call, through an HTTP connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow.providers.http.hooks.http import HttpHook
+
+from longcall.client import CallUnreachable, read_start_answer, refusal
+from longcall.contract import (
+    JSON_TYPE,
+    CallRequest,
+    ContractError,
+    JsonValue,
+    decode_json,
+    encode_json,
+    request_headers,
+    url_with_correlation_id,
+)
+
+if TYPE_CHECKING:
+    from requests import Response
+
+__all__ = ["ServiceHook", "StartedCall", "encode_arguments"]
+
+_REDIRECTS_TO_GET = (301, 302, 303)
+
+_TIMEOUT_S = 30.0
+"""For one request. The work takes as long as it takes; saying yes to it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedCall:
+    """The service has accepted.
+
+    Attributes:
+        location: absolute URL of the status resource; empty for a bare service.
+        accepted_ms: from the request to its answer.
+    """
+
+    location: str
+    accepted_ms: int
+
+
+class ServiceHook:
+    """Starts and cancels calls over one HTTP connection. Synchronous; a trigger uses it in a thread."""
+
+    def __init__(self, http_conn_id: str) -> None:
+        self._http_conn_id = http_conn_id
+
+    def start(
+        self, request: CallRequest, *, method: str, endpoint: str | None, headers: Mapping[str, str] | None
+    ) -> StartedCall:
+        """Send the one quick request that starts the work. A repeat with the same id is the same call.
+
+        Raises:
+            CallUnreachable: no answer; perhaps started. Retryable, with the same id.
+            CallRefused: the service answered 4xx or 5xx.
+            ContractError: the connection has no usable URL.
+        """
+        began_s = time.monotonic()
+        target = url_with_correlation_id(endpoint or "", request.correlation_id)
+        response = self._send(method, target, request.body, {**(headers or {}), **request_headers(request)})
+        answer = read_start_answer(
+            status=response.status_code,
+            headers=response.headers,
+            body=response.content,
+            url=response.url,
+        )
+        elapsed_ms = round((time.monotonic() - began_s) * 1000)
+        return StartedCall(location=answer.location or "", accepted_ms=elapsed_ms)
+
+    def cancel(self, location: str) -> bool:
+        """Ask the service to stop the work; tell whether it took the request. A repeat is harmless.
+
+        A call whose status resource is unknown, or lies on another host than the connection's (which
+        must not be sent its credentials), cannot be cancelled: False.
+
+        Raises:
+            CallUnreachable: no answer. Retryable.
+            CallRefused: the service answered 5xx.
+        """
+        hook = self._hook("DELETE")
+        base = hook.url_from_endpoint("").rstrip("/")
+        if not location.startswith(base + "/"):
+            return False
+        response = self._send("DELETE", location.removeprefix(base), b"", {})
+        if response.status_code >= 500:
+            raise refusal(status=response.status_code, body=response.content, url=location)
+        return response.status_code < 300
+
+    def _send(self, method: str, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        from requests.exceptions import RequestException
+
+        hook = self._hook(method)
+        options: dict[str, object] = {"check_response": False}
+        if "timeout" not in hook.get_connection(self._http_conn_id).extra_dejson:
+            options["timeout"] = _TIMEOUT_S
+        try:
+            response: Response = hook.run(
+                endpoint=endpoint,
+                data=body or None,  # type: ignore[arg-type] # requests takes bytes; the hook's hint forgot
+                headers=dict(headers),
+                extra_options=options,
+            )
+        except ValueError as error:  # requests' words for a bad URL, scheme or header are ValueErrors too
+            raise ContractError(
+                "http_conn_id",
+                f"{self._http_conn_id!r} and endpoint {endpoint!r} make no usable request: {error}",
+            ) from error
+        except RequestException as error:
+            raise CallUnreachable(
+                f"no answer from the service behind http_conn_id {self._http_conn_id!r} "
+                f"at {endpoint!r}: {error}",
+                url=endpoint,
+            ) from error
+        if any(passed.status_code in _REDIRECTS_TO_GET for passed in response.history):
+            raise ContractError(
+                "endpoint", f"{endpoint!r} redirects, which turns {method} to GET: name {response.url} itself"
+            )
+        return response
+
+    def _hook(self, method: str) -> HttpHook:
+        return HttpHook(method=method, http_conn_id=self._http_conn_id)
+
+
+def encode_arguments(data: JsonValue | bytes, headers: Mapping[str, str] | None) -> tuple[bytes, str]:
+    """Return the body and its content type for the operator's `data`.
+
+    None is no body. Text and bytes go as they are: with the `Content-Type` among `headers` if there is
+    one, else as JSON if they are JSON, else as plain text. Anything else becomes JSON.
+
+    Raises:
+        ContractError: `data` is not JSON.
+    """
+    declared = next((v for k, v in (headers or {}).items() if k.lower() == "content-type"), "")
+    if data is None:
+        return b"", ""
+    if not isinstance(data, str | bytes):
+        return encode_json(data, field="data"), declared or JSON_TYPE
+    body = data.encode() if isinstance(data, str) else data
+    if declared:
+        return body, declared
+    try:
+        decode_json(body, field="data")
+    except ContractError:
+        return body, "text/plain; charset=utf-8"
+    return body, JSON_TYPE

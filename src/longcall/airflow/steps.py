@@ -1,0 +1,192 @@
+"""The steps of a call, as functions over a record: one task of the operator, four of the group.
+
+`prepare` mints the id and creates the inbox, `start` sends the request, the
+trigger waits, `finish` reads the result, and `abandon` undoes a call that
+nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from longcall._core.errors import LongcallError
+from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom
+from longcall.airflow.connections import find_access, resolve_project
+from longcall.airflow.errors import WaitFailed
+from longcall.airflow.inbox_admin import InboxAdmin
+from longcall.airflow.record import CallRecord
+from longcall.airflow.service_hook import ServiceHook, encode_arguments
+from longcall.airflow.trigger import EventStatus
+from longcall.airflow.version_compat import Context
+from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox
+from longcall.contract import CallRequest, ContractError, JsonValue, resource_path, sanitize_label
+
+__all__ = ["InboxChoice", "StartRequest", "abandon", "delete_inbox", "finish", "prepare", "start"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxChoice:
+    """Where the answer shall arrive, as the DAG's author wrote it.
+
+    Attributes:
+        topic: where the service publishes, as a path or an id.
+        project_id: None: the connection's or the environment's.
+        gcp_conn_id: the Google connection.
+        inbox_policy: `per_call` or `shared`.
+        inbox: name of the shared inbox.
+    """
+
+    topic: str
+    project_id: str | None
+    gcp_conn_id: str
+    inbox_policy: str
+    inbox: str | None
+
+    def address(self, *, project: str, labels: Mapping[str, str]) -> CallAddress:
+        """Mint a correlation id and say which inbox it belongs to.
+
+        Raises:
+            ContractError: the topic, the policy or the shared inbox's name cannot be used.
+        """
+        topic = resource_path(self.topic, project=project, collection="topics", field="topic")
+        match self.inbox_policy, self.inbox:
+            case "per_call", None:
+                return PerCallInbox(topic=topic, labels=labels).new_call()
+            case "shared", str(name):
+                return SharedInbox(topic=topic, name=name, labels={}).new_call()
+            case "shared", None:
+                raise ContractError(
+                    "inbox", "inbox_policy='shared' needs a name that is unique to this deployment"
+                )
+            case "per_call", _:
+                raise ContractError("inbox", "only inbox_policy='shared' takes a name")
+            case policy, _:
+                raise ContractError("inbox_policy", f"{policy!r} is neither 'per_call' nor 'shared'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """The request that starts the work, as the DAG's author wrote it.
+
+    Attributes:
+        http_conn_id: the HTTP connection to the service.
+        endpoint: path below the connection's URL.
+        method: usually POST.
+        data: JSON, text or bytes; None: no body.
+        headers: beside the contract's own, which win.
+        timeout: how long to wait for the completion; None: as long as it takes.
+    """
+
+    http_conn_id: str
+    endpoint: str | None
+    method: str
+    data: JsonValue | bytes
+    headers: Mapping[str, str] | None
+    timeout: timedelta | None
+
+
+def prepare(choice: InboxChoice, context: Context) -> CallRecord:
+    """Mint the id and create the inbox. What is published from now on will be in it.
+
+    Raises:
+        ContractError, TransportError: nothing is left behind.
+    """
+    project = resolve_project(choice.project_id, gcp_conn_id=choice.gcp_conn_id)
+    address = choice.address(project=project, labels=_labels(context))
+    with InboxAdmin(find_access(choice.gcp_conn_id)) as inboxes:
+        inboxes.create(address.inbox)
+    log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
+    return CallRecord(
+        correlid=address.correlation_id,
+        inbox=address.inbox.name,
+        lasting=address.lasting,
+        project_id=project,
+        gcp_conn_id=choice.gcp_conn_id,
+    )
+
+
+def start(record: CallRecord, request: StartRequest) -> CallRecord:
+    """Send the quick request that starts the work; the same record again is the same call.
+
+    Raises:
+        CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them.
+    """
+    body, content_type = encode_arguments(request.data, request.headers)
+    deadline_s = time.time() + request.timeout.total_seconds() if request.timeout else None
+    call = CallRequest(
+        correlation_id=record.correlid,
+        body=body,
+        content_type=content_type,
+        deadline=datetime.fromtimestamp(deadline_s, UTC) if deadline_s else None,
+    )
+    started = ServiceHook(request.http_conn_id).start(
+        call, method=request.method, endpoint=request.endpoint, headers=request.headers
+    )
+    log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
+    return record.started(
+        http_conn_id=request.http_conn_id,
+        location=started.location,
+        accepted_ms=started.accepted_ms,
+        deadline_s=deadline_s,
+    )
+
+
+def finish(event: Mapping[str, JsonValue], context: Context) -> JsonValue:
+    """Return the result that the trigger's event announces.
+
+    Raises:
+        CallFailed, CallCancelled: what the service reported.
+        CallTimeout: the deadline has passed.
+        WaitFailed: the inbox is gone or not to be read.
+    """
+    correlid = str(event.get("correlid"))
+    match event.get("status"):
+        case EventStatus.COMPLETED:
+            ti = context["ti"]
+            stored = event.get("completion") or ti.xcom_pull(
+                task_ids=ti.task_id, key=COMPLETION_XCOM_KEY, map_indexes=ti.map_index
+            )
+            return result_for_xcom(stored, correlid=correlid)
+        case EventStatus.TIMED_OUT:
+            raise CallTimeout(f"no completion of call {correlid} within the timeout")
+        case _:
+            raise WaitFailed(str(event.get("error")), retryable=bool(event.get("retryable")))
+
+
+def abandon(record: CallRecord) -> None:
+    """Cancel the work and delete the inbox of a call that nobody waits for; log what is left."""
+    if record.location:
+        try:
+            if ServiceHook(record.http_conn_id).cancel(record.location):
+                log.info("Call %s: the service was asked to cancel it", record.correlid)
+        except LongcallError as error:
+            log.warning("Call %s could not be cancelled: %s", record.correlid, error)
+    try:
+        delete_inbox(record)
+    except LongcallError as error:
+        log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+
+
+def delete_inbox(record: CallRecord) -> None:
+    """Delete the call's own inbox; one that is gone is deleted. A shared inbox stays.
+
+    Raises:
+        TransportError: it may still be there; it expires by itself.
+    """
+    if record.lasting:
+        return
+    with InboxAdmin(find_access(record.gcp_conn_id)) as inboxes:
+        inboxes.delete(record.inbox)
+    log.info("Deleted inbox %s", record.inbox)
+
+
+def _labels(context: Context) -> dict[str, str]:
+    ti = context["ti"]
+    labels = {"airflow_dag": sanitize_label(ti.dag_id), "airflow_task": sanitize_label(ti.task_id)}
+    return {name: value for name, value in labels.items() if value}

@@ -1,0 +1,186 @@
+"""The trigger: waits in the triggerer for one call's completion, on the router that all waits share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from asgiref.sync import sync_to_async
+
+from longcall._core.errors import LongcallError
+from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json
+from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
+from longcall.airflow.routers import SharedRouter, shared_router
+from longcall.airflow.service_hook import ServiceHook
+from longcall.airflow.version_compat import (
+    TRIGGER_HAS_ON_KILL,
+    BaseTrigger,
+    TaskKey,
+    TriggerEvent,
+    load_xcom,
+    store_xcom,
+    task_is_deferred,
+)
+from longcall.client import Arrival
+from longcall.contract import ContractError, JsonValue, Progress, Report, is_completion
+from longcall.transport import InboxNotFound, TransportDenied
+
+__all__ = ["CompletionTrigger", "EventStatus"]
+
+
+class EventStatus:
+    """What `status` in the trigger's event can be."""
+
+    COMPLETED: Final = "completed"
+    TIMED_OUT: Final = "timed_out"
+    FAILED: Final = "failed"
+
+
+class CompletionTrigger(BaseTrigger):
+    """Fires once, when the call has its completion, its deadline has passed, or its inbox is gone.
+
+    The event is small and says nothing of the result: `{"status", "correlid"}`, with `error` and
+    `retryable` when waiting failed. The completion itself is in the task's XCom `longcall_completion`
+    before the event leaves. Where no task instance is known (`dag.test()`), it rides in the event.
+
+    Killed and started again, here or in another triggerer, it waits on, and fires for a completion
+    that came in between. Two copies running at once do no harm.
+    """
+
+    def __init__(self, *, call: dict[str, JsonValue], keep_inbox: bool = False) -> None:
+        """Wait for `call`, a `CallRecord` as JSON; `keep_inbox` leaves the clean-up to another task."""
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow's has no hints
+        self.call = call
+        self.keep_inbox = keep_inbox
+        self._fired = False
+
+    def serialize(self) -> tuple[str, dict[str, object]]:
+        """Return the class path and the arguments that make this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {"call": self.call, "keep_inbox": self.keep_inbox},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield the one event."""
+        record = CallRecord.from_json(self.call)
+        try:
+            event = await self._wait(record)
+        except asyncio.CancelledError:
+            if not TRIGGER_HAS_ON_KILL:
+                await self.on_kill()
+            raise
+        self._fired = True
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Cancel the remote work and delete the inbox, when it was a user who ended the task.
+
+        Airflow also calls this when the trigger has merely moved to another triggerer; a call that
+        its task still waits for is left alone.
+        """
+        record = CallRecord.from_json(self.call)
+        if self._fired or await self._still_awaited(record):
+            return
+        self.log.info("The task was ended by a user: cancelling the call %s", record.correlid)
+        if record.location:
+            try:
+                taken = await sync_to_async(ServiceHook(record.http_conn_id).cancel)(record.location)
+                self.log.info("The service %s the cancellation", "took" if taken else "did not take")
+            except LongcallError as error:
+                self.log.warning("The call %s could not be cancelled: %s", record.correlid, error)
+        if not record.lasting:
+            async with shared_router(record.gcp_conn_id) as shared:
+                await self._delete_inbox(shared, record)
+
+    async def _still_awaited(self, record: CallRecord) -> bool:
+        task: TaskKey | None = self.task_instance
+        if task is None or not await task_is_deferred(task):
+            return False
+        # Deferred: moved to another triggerer, or cleared and already waiting for a call of its own.
+        current = await load_xcom(task, CALL_XCOM_KEY)
+        return isinstance(current, dict) and current.get("correlid") == record.correlid
+
+    async def _wait(self, record: CallRecord) -> dict[str, JsonValue]:
+        event: dict[str, JsonValue] = {"correlid": record.correlid}
+        try:
+            async with shared_router(record.gcp_conn_id) as shared:
+                arrived = await self._receive_once(shared, record)
+                if arrived is None:
+                    return event | {"status": EventStatus.TIMED_OUT}
+                if not (record.lasting or self.keep_inbox):
+                    await self._delete_inbox(shared, record)
+            return event | arrived | {"status": EventStatus.COMPLETED}
+        except LongcallError as error:
+            # A retry makes a new inbox; it cannot make new credentials.
+            retryable = not isinstance(error, TransportDenied)
+            return event | {"status": EventStatus.FAILED, "error": str(error), "retryable": retryable}
+
+    async def _receive_once(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue] | None:
+        """Receive the completion unless an earlier run of this trigger has; None when time is up.
+
+        An own inbox that is gone was deleted after its completion was stored. A shared inbox stays, and
+        says nothing of a completion that was acknowledged, so there the store is asked first.
+        """
+        if record.lasting and await self._is_stored(record):
+            return {}
+        try:
+            async with asyncio.timeout(_seconds_until(record.deadline_s)) as limit:
+                return await self._receive(shared, record)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return None
+        except InboxNotFound:
+            if await self._is_stored(record):
+                return {}
+            raise
+
+    async def _receive(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue]:
+        """Wait for the completion and make it durable; return what the event must carry for that."""
+        async with shared.router.subscribe(record.correlid, inbox=record.inbox) as arrivals:
+            self.log.info("Waiting for the completion of call %s in inbox %s", record.correlid, record.inbox)
+            async for arrival in arrivals:
+                if is_completion(arrival.report.body):
+                    return await self._keep(arrival, record)
+                self._show(arrival.report)
+        raise ContractError("inbox", f"{record.inbox} ended without a completion")
+
+    async def _keep(self, arrival: Arrival, record: CallRecord) -> dict[str, JsonValue]:
+        stored = message_to_json(arrival.message)
+        task: TaskKey | None = self.task_instance
+        if task is not None:
+            await store_xcom(task, COMPLETION_XCOM_KEY, stored)
+        if record.lasting:
+            await arrival.acknowledge()  # an own inbox is deleted instead, by this task or a later one
+        self.log.info("The completion of call %s has arrived", arrival.report.correlation_id)
+        return {} if task is not None else {"completion": stored}
+
+    async def _is_stored(self, record: CallRecord) -> bool:
+        task: TaskKey | None = self.task_instance
+        if task is None:
+            return False
+        value = await load_xcom(task, COMPLETION_XCOM_KEY)
+        return value is not None and message_from_json(value).attributes.get("correlid") == record.correlid
+
+    async def _delete_inbox(self, shared: SharedRouter, record: CallRecord) -> None:
+        try:
+            await shared.transport.delete_inbox(record.inbox)
+            self.log.info("Deleted inbox %s", record.inbox)
+        except LongcallError as error:
+            # Its expiration deletes it when this could not; a completion must not wait for that.
+            self.log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+
+    def _show(self, report: Report) -> None:
+        match report.body:
+            case Progress(done=done, total=total, unit=unit, message=message):
+                of_total = f" of {total:g}" if total is not None else ""
+                self.log.info("Progress: %g%s %s %s", done, of_total, unit, message)
+            case body:
+                self.log.info("The service reports: %s", type(body).__name__.lower())
+
+
+def _seconds_until(deadline_s: float | None) -> float | None:
+    return None if deadline_s is None else max(0.0, deadline_s - time.time())

@@ -1,0 +1,127 @@
+"""The one file that knows Airflow's versions and where each keeps its names.
+
+Everything else in this room imports Airflow's names from here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseHook, BaseOperator, Context, TaskGroup, XComArg
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+    from airflow.sdk.execution_time.xcom import XCom
+else:
+    from airflow.providers.common.compat.sdk import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        BaseHook,
+        BaseOperator,
+        Context,
+        TaskGroup,
+        XCom,
+        XComArg,
+    )
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from longcall.contract import JsonValue
+
+__all__ = [
+    "TRIGGER_HAS_ON_KILL",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "BaseHook",
+    "BaseOperator",
+    "BaseTrigger",
+    "Context",
+    "TaskGroup",
+    "TaskKey",
+    "TriggerEvent",
+    "XComArg",
+    "load_xcom",
+    "store_xcom",
+    "task_is_deferred",
+]
+
+_VERSION = tuple(int(part) for part in importlib.metadata.version("apache-airflow").split(".")[:2])
+
+TRIGGER_HAS_ON_KILL = _VERSION >= (3, 3)
+"""Before 3.3 a trigger learns of a kill only by being cancelled, as it is for every other reason."""
+
+
+class TaskKey(Protocol):
+    """What names a task instance; each version's trigger has another type for it."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int
+
+
+async def store_xcom(task: TaskKey, key: str, value: Mapping[str, JsonValue]) -> None:
+    """Store an XCom from a trigger; once this returns, it is in the metadata database (or XCom backend).
+
+    A repeat overwrites.
+    """
+    store = XCom.aset if hasattr(XCom, "aset") else sync_to_async(XCom.set)
+    await store(
+        key=key,
+        value=dict(value),
+        dag_id=task.dag_id,
+        task_id=task.task_id,
+        run_id=task.run_id,
+        map_index=task.map_index,
+    )
+
+
+async def load_xcom(task: TaskKey, key: str) -> JsonValue:
+    """Return a task's own XCom from a trigger; None when there is none."""
+    load = XCom.aget_one if hasattr(XCom, "aget_one") else sync_to_async(XCom.get_one)
+    value: JsonValue = await load(
+        key=key,
+        dag_id=task.dag_id,
+        task_id=task.task_id,
+        run_id=task.run_id,
+        map_index=task.map_index,
+    )
+    return value
+
+
+async def task_is_deferred(task: TaskKey) -> bool:
+    """Tell from a trigger whether its task instance is deferred: by this trigger, or by a later try."""
+    if _VERSION < (3, 0):
+        return await sync_to_async(_state_in_database)(task) == "deferred"
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=task.dag_id,
+        task_ids=[task.task_id],
+        run_ids=[task.run_id],
+        map_index=task.map_index,
+    )
+    # A mapped task's state is keyed `task_id` or `task_id_mapindex`, by version; only one was asked for.
+    return "deferred" in {str(state) for state in states.get(task.run_id, {}).values()}
+
+
+def _state_in_database(task: TaskKey) -> str | None:
+    """Airflow 2's triggerer has the database at hand; Airflow 3's has not, and is asked above."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        state: str | None = session.scalar(
+            select(TaskInstance.state).where(
+                TaskInstance.dag_id == task.dag_id,
+                TaskInstance.task_id == task.task_id,
+                TaskInstance.run_id == task.run_id,
+                TaskInstance.map_index == task.map_index,
+            )
+        )
+        return state

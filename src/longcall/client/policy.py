@@ -1,0 +1,128 @@
+"""Where answers arrive: how a correlation id maps to an inbox. Nobody who waits knows which policy it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from longcall.contract import (
+    ContractError,
+    correlation_filter,
+    inbox_filter,
+    new_correlation_id,
+    new_inbox_correlation_id,
+    resource_id,
+    resource_path,
+)
+from longcall.transport.port import InboxSpec
+
+__all__ = ["CallAddress", "InboxPolicy", "PerCallInbox", "SharedInbox"]
+
+_LABELS: Final = {"source": "longcall"}
+_WEEK_S: Final = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAddress:
+    """A call and where its reports arrive.
+
+    Attributes:
+        correlation_id: the call.
+        inbox: how to create the inbox.
+        lasting: the inbox is shared and outlives the call.
+    """
+
+    correlation_id: str
+    inbox: InboxSpec
+    lasting: bool
+
+
+class InboxPolicy(Protocol):
+    """Mints ids and says where their reports arrive."""
+
+    def new_call(self) -> CallAddress:
+        """Mint a correlation id and return it with its inbox."""
+        ...
+
+    def address(self, correlation_id: str) -> CallAddress:
+        """Return the address of a call that was minted by this policy before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerCallInbox:
+    """One subscription for each call: expires when unused for 24 h, deleted when the call ends.
+
+    Attributes:
+        topic: full path of the topic.
+        labels: beside `source: longcall`.
+    """
+
+    topic: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def new_call(self) -> CallAddress:
+        """Mint a correlation id; the subscription is called the same."""
+        return self.address(new_correlation_id())
+
+    def address(self, correlation_id: str) -> CallAddress:
+        """Return the address of a call.
+
+        Raises:
+            ContractError: the id cannot be the name of a subscription.
+        """
+        project = self.topic.split("/")[1]
+        inbox = InboxSpec(
+            name=resource_path(correlation_id, project=project, collection="subscriptions", field="correlid"),
+            topic=self.topic,
+            filter=correlation_filter(correlation_id),
+            labels={**self.labels, **_LABELS},
+        )
+        return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedInbox:
+    """One lasting subscription for every call of a deployment; ids begin with its name.
+
+    Attributes:
+        topic: full path of the topic.
+        name: of the subscription, by id or path; unique to the deployment, or callers would take each
+            other's answers.
+    """
+
+    topic: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def new_call(self) -> CallAddress:
+        """Mint a correlation id that begins with the inbox's name."""
+        return self.address(new_inbox_correlation_id(self._inbox_id))
+
+    def address(self, correlation_id: str) -> CallAddress:
+        """Return the address of a call.
+
+        Raises:
+            ContractError: the id belongs to another inbox, or the name is none for a subscription.
+        """
+        if not correlation_id.startswith(self._inbox_id + "."):
+            raise ContractError("correlid", f"does not belong to the inbox {self._inbox_id!r}")
+        inbox = InboxSpec(
+            name=resource_path(
+                self.name,
+                project=self.topic.split("/")[1],
+                collection="subscriptions",
+                field="inbox",
+            ),
+            topic=self.topic,
+            filter=inbox_filter(self._inbox_id),
+            expires_after_s=None,
+            retention_s=_WEEK_S,
+            labels={**self.labels, **_LABELS},
+        )
+        return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=True)
+
+    @property
+    def _inbox_id(self) -> str:
+        return resource_id(self.name)

@@ -1,0 +1,72 @@
+"""One real Airflow, broker and service for all tests of this folder; starting them is what takes time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from longcall.cli.stack import LocalStack
+
+HERE = Path(__file__).parent
+PROJECT = "tests"
+ARTICLE_PORT = 5123
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    environment = {
+        "PYTHONPATH": str(HERE),
+        "AIRFLOW_CONN_SERVICE": "{service_url}",
+        "AIRFLOW_CONN_ARTICLE": f"http://127.0.0.1:{ARTICLE_PORT}",
+        "AIRFLOW_CONN_BAD_URL": "http://no%20such%20host",
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{{"conn_type": "google_cloud_platform", '
+        '"extra": {{"is_anonymous": true, "project": "tests"}}}}',
+        "GCP_TOPIC": "reports",
+        "PORT": str(ARTICLE_PORT),
+    }
+    with LocalStack(
+        dags_folder=HERE / "dags",
+        service="services:service",
+        project=PROJECT,
+        topic="reports",
+        env=environment,
+        airflow_config={
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        },
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def article_service(stack: LocalStack) -> None:
+    stack.start_component("article-service", sys.executable, str(HERE / "article_service.py"))
+
+
+class Subscriptions:
+    """The broker's subscriptions, as a client sees them."""
+
+    def __init__(self, host: str) -> None:
+        self._channel = grpc.insecure_channel(host)
+        transport = SubscriberGrpcTransport(channel=self._channel, credentials=AnonymousCredentials())
+        self._client = SubscriberClient(transport=transport)
+
+    def names(self) -> set[str]:
+        listed = self._client.list_subscriptions(project=f"projects/{PROJECT}")
+        return {subscription.name.rpartition("/")[2] for subscription in listed}
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@pytest.fixture
+def subscriptions(stack: LocalStack) -> Iterator[Subscriptions]:
+    listing = Subscriptions(stack.pubsub_host)
+    yield listing
+    listing.close()

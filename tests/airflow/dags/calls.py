@@ -1,0 +1,76 @@
+"""Calls of every outcome, for the tests beside this folder."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, task
+
+from longcall.airflow import LongCallOperator, LongCallTaskGroup
+
+SERVICE = {"topic": "reports", "http_conn_id": "service"}
+HUNDRED = [{"n": n, "calls": 100} for n in range(100)]
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=0)}
+
+
+@task
+def collect(results: list[dict[str, object]]) -> list[dict[str, object]]:
+    return list(results)
+
+
+with DAG("hundred_per_call"):
+    calls = LongCallOperator.partial(task_id="call", endpoint="/together", **SERVICE).expand(data=HUNDRED)
+    collect(calls.output)
+
+with DAG("hundred_shared"):
+    calls = LongCallOperator.partial(
+        task_id="call", endpoint="/together", inbox_policy="shared", inbox="tests-shared", **SERVICE
+    ).expand(data=HUNDRED)
+    collect(calls.output)
+
+with DAG("at_once"):
+    calls = LongCallOperator.partial(task_id="call", endpoint="/echo", **SERVICE).expand(
+        data=[{"n": n} for n in range(8)]
+    )
+    collect(calls.output)
+
+with DAG("bare_service"):
+    LongCallOperator(
+        task_id="call", endpoint="/serve", topic="reports", http_conn_id="article", data="Airflow"
+    )
+
+with DAG("secret_result"):
+    LongCallOperator(task_id="call", endpoint="/secret", **SERVICE)
+
+with DAG("four_steps"):
+    group = LongCallTaskGroup("steps", endpoint="/echo", data={"n": 7, "delay_s": 1}, **SERVICE)
+    collect([group.output])
+
+with DAG("four_steps_failing"):
+    LongCallTaskGroup("steps", endpoint="/fails-for-good", **SERVICE)
+
+with DAG("service_fails"):
+    LongCallOperator(task_id="call", endpoint="/fails", **SERVICE, **RETRIES)
+
+with DAG("service_fails_for_good"):
+    LongCallOperator(task_id="call", endpoint="/fails-for-good", **SERVICE, **RETRIES)
+
+with DAG("forever"):
+    LongCallOperator(task_id="call", endpoint="/forever", **SERVICE)
+
+with DAG("released"):
+    LongCallOperator(task_id="call", endpoint="/held", **SERVICE)
+
+with DAG("times_out"):
+    LongCallOperator(task_id="call", endpoint="/forever", timeout=timedelta(seconds=2), **SERVICE)
+
+with DAG("bad_input"):
+    bad = {"endpoint": "/echo", **SERVICE, **RETRIES}
+    LongCallOperator(task_id="missing_topic", **(bad | {"topic": "no-such-topic"}))
+    LongCallOperator(task_id="bad_topic_name", **(bad | {"topic": "no such topic"}))
+    LongCallOperator(task_id="missing_connection", **(bad | {"http_conn_id": "no_such_connection"}))
+    LongCallOperator(task_id="bad_url", **(bad | {"http_conn_id": "bad_url"}))
+    LongCallOperator(task_id="missing_path", **(bad | {"endpoint": "/no-such-path"}))
+    LongCallOperator(task_id="bad_payload", **(bad | {"data": {"n": float("nan")}}))
+    LongCallOperator(task_id="bad_policy", **(bad | {"inbox_policy": "per_week"}))
+    LongCallOperator(task_id="shared_without_name", **(bad | {"inbox_policy": "shared"}))

@@ -1,0 +1,262 @@
+"""Whole calls through a real Airflow: answers, failures, kills, and what they leave behind."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from longcall.cli.stack import LocalStack
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Subscriptions
+
+pytestmark = pytest.mark.stack
+
+
+def run(stack: LocalStack, dag_id: str) -> tuple[str, str]:
+    run_id = stack.airflow.trigger(dag_id)
+    return run_id, stack.airflow.wait_for_run(dag_id, run_id, timeout_s=200).state
+
+
+def tries(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, int]:
+    return {task.task_id: task.try_number for task in stack.airflow.task_instances(dag_id, run_id)}
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s, f"never: {what}"
+        time.sleep(0.1)
+
+
+def call_of(stack: LocalStack, dag_id: str, run_id: str, task_id: str = "call") -> dict[str, Any]:
+    call = stack.airflow.xcom(dag_id, run_id, task_id, key="longcall_call")
+    assert isinstance(call, dict)
+    return call
+
+
+def state_at_the_service(call: dict[str, Any]) -> str:
+    return str(httpx2.get(call["location"], trust_env=False).json()["state"])
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "left"), [("hundred_per_call", set()), ("hundred_shared", {"tests-shared"})]
+)
+def test_a_hundred_calls_at_once_each_get_their_own_answer(
+    stack: LocalStack, subscriptions: Subscriptions, dag_id: str, left: set[str]
+) -> None:
+    """The service answers nobody before all hundred are there; Airflow has four worker slots."""
+    before = subscriptions.names()
+
+    run_id, state = run(stack, dag_id)
+
+    assert state == "success"
+    results = stack.airflow.xcom(dag_id, run_id, "collect")
+    assert isinstance(results, list)
+    assert [result["n"] for result in results] == list(range(100))
+    calls = [stack.airflow.xcom(dag_id, run_id, "call", key="longcall_call", map_index=n) for n in range(100)]
+    assert [result["correlid"] for result in results] == [call["correlid"] for call in calls]
+    assert len({result["correlid"] for result in results}) == 100
+    assert subscriptions.names() - before == left
+
+
+def test_completion_before_the_trigger_listens_is_not_lost(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "at_once")
+
+    assert state == "success"
+    results = stack.airflow.xcom("at_once", run_id, "collect")
+    assert [result["echo"]["n"] for result in results] == list(range(8))
+    assert subscriptions.names() == before
+
+
+@pytest.mark.usefixtures("article_service")
+def test_the_articles_bare_service_is_a_full_citizen(stack: LocalStack) -> None:
+    run_id, state = run(stack, "bare_service")
+
+    assert state == "success"
+    assert stack.airflow.xcom("bare_service", run_id, "call") == "Work Done!"
+
+
+def test_the_articles_stock_operators_call_a_longcall_service(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "article")
+
+    assert state == "success"
+    received = stack.airflow.xcom("article", run_id, "WaitForCompletion")
+    assert isinstance(received, list)
+    assert len(received) == 1
+    assert received[0]["message"]["attributes"]["correlid"].startswith("airflow-test-")
+    assert subscriptions.names() == before
+
+
+def test_four_visible_steps_answer_and_clean_up(stack: LocalStack, subscriptions: Subscriptions) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "four_steps")
+
+    assert state == "success"
+    results = stack.airflow.xcom("four_steps", run_id, "collect")
+    assert results[0]["echo"]["n"] == 7
+    assert subscriptions.names() == before
+
+
+def test_four_visible_steps_clean_up_after_a_failure(stack: LocalStack, subscriptions: Subscriptions) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "four_steps_failing")
+
+    assert state == "failed"
+    states = {task.task_id: task.state for task in stack.airflow.task_instances("four_steps_failing", run_id)}
+    assert states["steps.wait_for_completion"] == "failed"
+    assert states["steps.delete_subscription"] == "success"
+    assert subscriptions.names() == before
+
+
+def test_service_that_raises_fails_the_task_with_its_own_words_after_the_retries(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "service_fails")
+
+    assert state == "failed"
+    assert tries(stack, "service_fails", run_id) == {"call": 3}
+    assert "the disk of node 7 is full" in stack.airflow.task_log(
+        "service_fails", run_id, "call", try_number=3
+    )
+    assert subscriptions.names() == before
+
+
+def test_failure_that_is_not_retryable_fails_at_once(stack: LocalStack) -> None:
+    run_id, state = run(stack, "service_fails_for_good")
+
+    assert state == "failed"
+    assert tries(stack, "service_fails_for_good", run_id) == {"call": 1}
+    log = stack.airflow.task_log("service_fails_for_good", run_id, "call")
+    assert "Unknown model: there is no model 'gpt-0'" in log
+
+
+def test_task_that_a_user_fails_cancels_the_work_and_deletes_the_inbox(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("forever")
+    stack.airflow.wait_for_task("forever", run_id, "call", states=frozenset({"deferred"}))
+    call = call_of(stack, "forever", run_id)
+    assert state_at_the_service(call) in {"accepted", "running"}
+    log = "Waiting for the completion"
+    wait_until(lambda: log in stack.airflow.task_log("forever", run_id, "call"), "the trigger waits")
+
+    stack.airflow.patch_task("forever", run_id, "call", new_state="failed")
+
+    wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
+    wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
+
+
+def test_timeout_cancels_the_work_and_deletes_the_inbox(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+
+    run_id, state = run(stack, "times_out")
+
+    assert state == "failed"
+    assert "within the timeout" in stack.airflow.task_log("times_out", run_id, "call")
+    call = call_of(stack, "times_out", run_id)
+    wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
+    assert subscriptions.names() == before
+
+
+@pytest.fixture(scope="module")
+def bad_input_run(stack: LocalStack) -> str:
+    run_id, state = run(stack, "bad_input")
+    assert state == "failed"
+    return run_id
+
+
+@pytest.mark.parametrize(
+    ("task_id", "says"),
+    [
+        ("missing_topic", r"no-such-topic.*(create|administrator)"),
+        ("bad_topic_name", r"topic: 'no such topic' is not a Pub/Sub name"),
+        ("missing_connection", r"no_such_connection.*airflow connections add"),
+        ("bad_url", r"http_conn_id.*bad_url"),
+        ("missing_path", r"404.*no-such-path"),
+        ("bad_payload", r"data: not JSON"),
+        ("bad_policy", r"inbox_policy: 'per_week' is neither"),
+        ("shared_without_name", r"inbox: .*needs a name"),
+    ],
+)
+def test_bad_input_fails_at_once_and_names_field_and_remedy(
+    stack: LocalStack, bad_input_run: str, task_id: str, says: str
+) -> None:
+    assert tries(stack, "bad_input", bad_input_run)[task_id] == 1
+    assert re.search(says, stack.airflow.task_log("bad_input", bad_input_run, task_id), re.IGNORECASE)
+
+
+def test_bad_input_leaves_no_inbox(subscriptions: Subscriptions, bad_input_run: str) -> None:
+    assert not {name for name in subscriptions.names() if name.startswith("lc-")}
+
+
+def test_no_result_is_in_a_triggerer_log(stack: LocalStack) -> None:
+    run_id, state = run(stack, "secret_result")
+
+    assert state == "success"
+    secret = stack.airflow.xcom("secret_result", run_id, "call")
+    assert isinstance(secret, str)
+    logs = [
+        stack.logs_dir / "triggerer.log",
+        *(stack.home / "airflow" / "task-logs").rglob("*.trigger.*.log"),
+    ]
+    assert len(logs) > 1
+    assert not [log.name for log in logs if secret in log.read_text()]
+
+
+@pytest.mark.parametrize("dag_id", ["four_steps", "at_once"])
+def test_call_works_in_airflow_dags_test(
+    stack: LocalStack, subscriptions: Subscriptions, dag_id: str
+) -> None:
+    before = subscriptions.names()
+
+    process = stack.start_component(
+        f"dags-test-{dag_id}", sys.executable, "-m", "airflow", "dags", "test", dag_id
+    )
+
+    assert process.wait(timeout_s=120) == 0
+    assert "state=success" in process.log.read_text()
+    assert subscriptions.names() == before
+
+
+def test_triggerer_killed_while_waiting_loses_nothing(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    """The completion comes while no triggerer runs; the next one finds it."""
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("released")
+    stack.airflow.wait_for_task("released", run_id, "call", states=frozenset({"deferred"}))
+    call = call_of(stack, "released", run_id)
+    triggerer = stack.components["triggerer"]
+
+    triggerer.kill()
+    released = httpx2.post(
+        f"{stack.service_url}/release?correlid=release-{call['correlid']}", trust_env=False
+    )
+    assert released.status_code == 202
+    wait_until(lambda: state_at_the_service(call) == "succeeded", "the service has published")
+    stack.restart(triggerer)
+
+    assert stack.airflow.wait_for_run("released", run_id).state == "success"
+    assert stack.airflow.xcom("released", run_id, "call") == "released"
+    assert subscriptions.names() == before

@@ -1,0 +1,72 @@
+"""A completion on its way through XCom comes out as it went in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longcall.airflow.completion import message_from_json, message_to_json, result_for_xcom
+from longcall.client import CallFailed
+from longcall.contract import (
+    ContractError,
+    Failed,
+    Message,
+    Problem,
+    Report,
+    ReportBody,
+    Succeeded,
+    encode_report,
+)
+
+text = st.text(max_size=20)
+
+
+@given(data=st.binary(max_size=200), attributes=st.dictionaries(text, text, max_size=5))
+def test_message_survives_json(data: bytes, attributes: dict[str, str]) -> None:
+    message = Message(data=data, attributes=attributes, message_id="7")
+
+    stored = json.loads(json.dumps(message_to_json(message)))
+
+    assert message_from_json(stored) == message
+
+
+@pytest.mark.parametrize(
+    "value", [None, "text", {}, {"attributes": {}}, {"attributes": {}, "data_base64": "%"}]
+)
+def test_something_else_in_the_xcom_is_refused(value: object) -> None:
+    with pytest.raises(ContractError, match="longcall_completion"):
+        message_from_json(value)
+
+
+def stored(body: ReportBody) -> object:
+    return message_to_json(encode_report(Report(correlation_id="lc-1", body=body, id="1", source="/s")))
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        (Succeeded.of({"n": [1, None]}), {"n": [1, None]}),
+        (Succeeded(data=b"Work Done!"), "Work Done!"),
+        (Succeeded(data=b"\xff\x00"), {"data_base64": "/wA="}),
+        (Succeeded(data=b"12", content_type="text/plain"), "12"),
+    ],
+)
+def test_result_is_what_downstream_tasks_can_store(body: ReportBody, result: object) -> None:
+    assert result_for_xcom(stored(body), correlid="lc-1") == result
+
+
+def test_failure_is_raised_in_the_services_own_words() -> None:
+    problem = Problem(title="Disk full", detail="on node 7", retryable=False)
+
+    with pytest.raises(CallFailed, match="Disk full: on node 7") as caught:
+        result_for_xcom(stored(Failed(problem=problem)), correlid="lc-1")
+
+    assert not caught.value.retryable
+
+
+def test_completion_of_another_call_is_refused() -> None:
+    with pytest.raises(ContractError, match="lc-2"):
+        result_for_xcom(stored(Succeeded()), correlid="lc-2")

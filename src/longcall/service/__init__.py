@@ -1,1 +1,20 @@
 """For services: an ordinary function becomes a call that answers 202 and publishes its completion."""
+
+from longcall.service.call import Call, Handler, Result
+from longcall.service.config import ServiceConfig
+from longcall.service.errors import CallFailure, ServiceConfigError
+from longcall.service.service import Service
+from longcall.service.store import CallStore, MemoryCallStore, StoredCall
+
+__all__ = [
+    "Call",
+    "CallFailure",
+    "CallStore",
+    "Handler",
+    "MemoryCallStore",
+    "Result",
+    "Service",
+    "ServiceConfig",
+    "ServiceConfigError",
+    "StoredCall",
+]

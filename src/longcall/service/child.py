@@ -1,0 +1,102 @@
+"""The program of a child process: `python -m longcall.service.child FD` runs one handler and ends.
+
+Reads one line of JSON from its standard input, writes lines of JSON to the
+descriptor FD: any number of `{"progress"}`, then the result or the problem.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import importlib
+import json
+import logging
+import operator
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import FrameType
+from typing import IO, NoReturn, cast
+
+from longcall.contract import CallRequest, JsonValue, Progress
+from longcall.contract.progress import progress_to_wire
+from longcall.service.call import Call, HandlerResult, failure_problem, to_succeeded
+
+__all__ = ["main"]
+
+log = logging.getLogger("longcall.service")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the handler that the parent names; return the exit status."""
+    _end_with_parent()
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    task: dict[str, JsonValue] = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch_parent, daemon=True).start()
+    with os.fdopen(int(sys.argv[1]), "wb") as answers:
+        _write(answers, _run(task, answers))
+    return 0
+
+
+def _run(task: dict[str, JsonValue], answers: IO[bytes]) -> dict[str, JsonValue]:
+    deadline = task["deadline"]
+    request = CallRequest(
+        correlation_id=str(task["correlation_id"]),
+        body=base64.b64decode(str(task["body_base64"])),
+        content_type=str(task["content_type"]),
+        deadline=datetime.fromisoformat(str(deadline)) if deadline else None,
+    )
+
+    def report(progress: Progress) -> None:
+        _write(answers, {"progress": progress_to_wire(progress)})
+
+    call = Call(request, attempt=int(str(task["attempt"])), on_progress=report)
+    try:
+        succeeded = to_succeeded(_handler(task)(call))
+    except Exception as error:  # the handler's border: whatever it raises fails its call
+        log.exception("Call %s: the handler failed", request.correlation_id)
+        return {"problem": failure_problem(error).to_wire()}
+    return {
+        "content_type": succeeded.content_type,
+        "data_base64": base64.b64encode(succeeded.data).decode(),
+    }
+
+
+def _handler(task: dict[str, JsonValue]) -> Callable[[Call], HandlerResult]:
+    path = task["path"]
+    assert isinstance(path, list)  # our own parent wrote it
+    sys.path.extend(str(entry) for entry in path if entry not in sys.path)
+    module, _, name = str(task["target"]).partition(":")
+    found = operator.attrgetter(name)(importlib.import_module(module))
+    return cast("Callable[[Call], HandlerResult]", found)
+
+
+def _write(answers: IO[bytes], answer: dict[str, JsonValue]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+
+
+def _end_with_parent() -> None:
+    """Be killed when the service is, even by SIGKILL, even while the handler holds the interpreter."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch_parent() -> NoReturn:
+    """End when standard input does: the parent is gone. For systems without a death signal."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

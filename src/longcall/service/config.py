@@ -1,0 +1,77 @@
+"""How a service is configured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from longcall.contract import ContractError, resource_path
+from longcall.service.errors import ServiceConfigError
+
+__all__ = ["ServiceConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """The settings of a running service.
+
+    Attributes:
+        topic: full path of the topic where it publishes.
+        max_processes: synchronous handlers that run at once.
+        max_tasks: asynchronous handlers that run at once.
+        max_waiting: accepted calls that wait for their turn; beyond that, 503.
+        max_body_bytes: a larger request body is answered 413.
+        max_ended: ended calls whose status is kept.
+        heartbeat_s: pause between heartbeats of a running call.
+        progress_interval_s: pause between two progress reports of a call.
+        drain_s: how long a stopping service lets running work go on.
+    """
+
+    topic: str
+    max_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_tasks: int = 1000
+    max_waiting: int = 10_000
+    max_body_bytes: int = 10_000_000
+    max_ended: int = 10_000
+    heartbeat_s: float = 30.0
+    progress_interval_s: float = 0.25
+    drain_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits that make no service."""
+        for name in ("max_processes", "max_tasks", "max_waiting", "max_body_bytes", "max_ended"):
+            if getattr(self, name) < 1:
+                raise ServiceConfigError(name, "at least 1")
+        for name in ("heartbeat_s", "progress_interval_s"):
+            if getattr(self, name) <= 0:
+                raise ServiceConfigError(name, "more than 0")
+
+    @property
+    def project(self) -> str:
+        """The project of the topic."""
+        return self.topic.split("/")[1]
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str], *, topic: str | None = None, project: str | None = None
+    ) -> Self:
+        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`) and `GOOGLE_CLOUD_PROJECT`; the arguments win.
+
+        Raises:
+            ServiceConfigError: no topic, no project, or names that cannot be any.
+        """
+        named = topic or environ.get("LONGCALL_TOPIC") or environ.get("GCP_TOPIC")
+        if not named:
+            raise ServiceConfigError("topic", "missing: give --topic, or set LONGCALL_TOPIC")
+        try:
+            path = resource_path(
+                named,
+                project=project or environ.get("GOOGLE_CLOUD_PROJECT"),
+                collection="topics",
+                field="topic",
+            )
+        except ContractError as error:
+            raise ServiceConfigError(error.field, error.reason) from error
+        return cls(topic=path)

@@ -1,0 +1,70 @@
+"""What goes wrong in a service before a call is accepted, and how a handler says that its work has failed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from longcall._core.errors import LongcallError
+from longcall.contract import Problem
+
+__all__ = ["CallConflict", "CallFailure", "ServiceConfigError", "ServiceUnavailable", "UnknownCall"]
+
+
+class ServiceConfigError(LongcallError):
+    """The service cannot start as it is configured.
+
+    Attributes:
+        setting: the option or environment variable.
+    """
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(f"{setting}: {reason}")
+        self.setting = setting
+
+
+class CallConflict(LongcallError):
+    """A second request with a known correlation id asks for something else; answered 422."""
+
+
+class UnknownCall(LongcallError):
+    """No call of that id is known here, or no longer; answered 404."""
+
+
+class ServiceUnavailable(LongcallError):
+    """The service stops, or has as many calls waiting as it takes; answered 503."""
+
+    retryable = True
+
+
+class CallFailure(Exception):
+    """Raised by a handler to fail its call with these words.
+
+    Any other exception fails it too, with the exception's type and text, as retryable.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        detail: str = "",
+        code: str = "",
+        retryable: bool = True,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        """Say what went wrong.
+
+        Args:
+            title: the same each time this kind of thing goes wrong.
+            detail: what went wrong this time.
+            code: for programs.
+            retryable: False fails the caller's task for good.
+            retry_after: how long the caller should wait before it tries again.
+        """
+        super().__init__(f"{title}: {detail}" if detail else title)
+        self.problem = Problem(
+            title=title,
+            detail=detail,
+            code=code,
+            retryable=retryable,
+            retry_after_ms=None if retry_after is None else round(retry_after.total_seconds() * 1000),
+        )

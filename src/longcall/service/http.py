@@ -1,0 +1,149 @@
+"""The service's HTTP face: start, status, cancel. Errors are problem details (RFC 9457).
+
+`POST {path}?correlid={id}` answers 202 with the `Location` of the status resource,
+`GET` it tells how the call stands, `DELETE` asks for its cancellation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from longcall.contract import (
+    JSON_TYPE,
+    PROBLEM_TYPE,
+    CallStatus,
+    ContractError,
+    MalformedRequest,
+    Problem,
+    decode_request,
+    resource_path,
+)
+from longcall.service.config import ServiceConfig
+from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
+from longcall.service.supervisor import Supervisor
+
+__all__ = ["make_app"]
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+_RETRY_AFTER_S = 5
+_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
+    MalformedRequest: (400, "Malformed request"),
+    ContractError: (422, "Not acceptable"),
+    UnknownCall: (404, "Unknown call"),
+    CallConflict: (422, "The correlation id is taken"),
+    ServiceUnavailable: (503, "Not now"),
+}
+
+
+def make_app(
+    paths: list[str],
+    *,
+    config: ServiceConfig,
+    supervised: Callable[[], AbstractAsyncContextManager[Supervisor]],
+) -> Starlette:
+    """Return the ASGI application.
+
+    Args:
+        paths: of the handlers.
+        config: the limits.
+        supervised: entered when the application starts and left when it stops.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with supervised() as supervisor:
+            app.state.supervisor = supervisor
+            yield
+
+    routes = [Route(path, _start(path, config), methods=["POST"]) for path in paths]
+    routes += [
+        Route("/calls/{id:path}", _status, methods=["GET"]),
+        Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
+        Route("/healthz", _health, methods=["GET"]),
+    ]
+    handlers = dict.fromkeys(_STATUSES, _answer_error) | {HTTPException: _answer_http_error}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type] # handlers by kind
+
+
+def _start(path: str, config: ServiceConfig) -> Endpoint:
+    async def start(request: Request) -> Response:
+        body = await _read_body(request, config.max_body_bytes)
+        call_request = decode_request(request.query_params, request.headers, body)
+        if call_request.reply_topic:
+            _check_reply_topic(call_request.reply_topic, config)
+        call = await _supervisor(request).accept(call_request, path=path)
+        location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
+        return _status_answer(call.status, code=200 if call.status.state.is_final else 202, location=location)
+
+    return start
+
+
+async def _status(request: Request) -> Response:
+    return _status_answer(await _supervisor(request).status(request.path_params["id"]), code=200)
+
+
+async def _cancel(request: Request) -> Response:
+    status = await _supervisor(request).cancel(request.path_params["id"])
+    return _status_answer(status, code=200 if status.state.is_final else 202)
+
+
+async def _health(_request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+def _supervisor(request: Request) -> Supervisor:
+    supervisor = request.app.state.supervisor
+    assert isinstance(supervisor, Supervisor)  # the lifespan put it there
+    return supervisor
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise HTTPException(413, f"the body has more than {limit} bytes: pass an address instead")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body ended too early") from error
+    return bytes(body)
+
+
+def _check_reply_topic(topic: str, config: ServiceConfig) -> None:
+    if topic != resource_path(
+        topic, project=None, collection="topics", field="Longcall-Reply-Topic"
+    ) or not topic.startswith(f"projects/{config.project}/"):
+        raise ContractError("Longcall-Reply-Topic", f"must be a topic of the project {config.project!r}")
+
+
+def _status_answer(status: CallStatus, *, code: int, location: str | None = None) -> Response:
+    headers = {"Location": location} if location else {}
+    return Response(json.dumps(status.to_wire()), code, headers, JSON_TYPE)
+
+
+async def _answer_error(_request: Request, error: Exception) -> Response:
+    kind = next(kind for kind in type(error).__mro__ if kind in _STATUSES)
+    status, title = _STATUSES[kind]
+    return _problem_answer(status, title, str(error))
+
+
+async def _answer_http_error(_request: Request, error: HTTPException) -> Response:
+    title = "Too large" if error.status_code == 413 else str(error.detail)
+    return _problem_answer(error.status_code, title, str(error.detail))
+
+
+def _problem_answer(status: int, title: str, detail: str) -> Response:
+    problem = Problem(title=title, detail=detail, status=status, retryable=status in {429, 503})
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {}
+    return Response(json.dumps(problem.to_wire()), status, headers, PROBLEM_TYPE)

@@ -43,6 +43,9 @@ def clean_environment(environ: Mapping[str, str], *, home: Path) -> dict[str, st
     }
     kept["HOME"] = str(home)
     kept["PYTHONUNBUFFERED"] = "1"
+    if path := environ.get("PYTHONPATH"):
+        # The components run in another directory, where relative entries would mean something else.
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in path.split(os.pathsep))
     # The stack is on loopback: no proxy has a business with it.
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, (environ.get(name), _LOOPBACK)))

@@ -3,7 +3,7 @@
 The demo, the tests of the Airflow room and the benchmarks all run on it.
 """
 
-from longcall.cli.stack.airflow_api import AirflowApi, RunState, TaskInstance
+from longcall.cli.stack.airflow_api import AirflowApi, RunState, Slots, TaskInstance
 from longcall.cli.stack.airflow_env import AirflowLogin
 from longcall.cli.stack.component import Component
 from longcall.cli.stack.errors import ComponentFailed, StackError, StackTimeout
@@ -16,6 +16,7 @@ __all__ = [
     "ComponentFailed",
     "LocalStack",
     "RunState",
+    "Slots",
     "StackError",
     "StackTimeout",
     "TaskInstance",

@@ -16,7 +16,7 @@ from longcall.cli.stack.airflow_env import AirflowLogin
 from longcall.cli.stack.errors import StackError, StackTimeout
 from longcall.contract import JsonValue
 
-__all__ = ["FINAL_RUN_STATES", "AirflowApi", "RunState", "TaskInstance"]
+__all__ = ["FINAL_RUN_STATES", "AirflowApi", "RunState", "Slots", "TaskInstance"]
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -46,8 +46,9 @@ class TaskInstance:
         map_index: -1 unless the task is mapped.
         state: Airflow's word, e.g. `deferred`; None: nothing decided yet.
         try_number: 1 for the first; names the log.
-        started: of the present stretch of work: it is set anew when a deferred task resumes.
+        started: when its try first ran; resuming does not change it.
         ended: aware; None while it goes on.
+        label: what `map_index_template` made of it; empty without one, and until the task has begun.
     """
 
     task_id: str
@@ -56,6 +57,20 @@ class TaskInstance:
     try_number: int
     started: datetime | None
     ended: datetime | None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """Worker slots of Airflow's default pool at one moment.
+
+    Attributes:
+        in_use: taken by tasks that run or are about to.
+        deferred: tasks that wait in the triggerer; they take none.
+    """
+
+    in_use: int
+    deferred: int
 
 
 class AirflowApi:
@@ -212,6 +227,12 @@ class AirflowApi:
         log = self._json("GET", f"{path}?map_index={map_index}&full_content=true")
         return "\n".join(_log_line(event) for event in _list(log["content"]))
 
+    def slots(self) -> Slots:
+        """Return how the default pool is used at this moment."""
+        pool = self._json("GET", "/pools/default_pool")
+        in_use = int(str(pool["running_slots"])) + int(str(pool["queued_slots"]))
+        return Slots(in_use=in_use, deferred=int(str(pool["deferred_slots"])))
+
     def patch_task(
         self, dag_id: str, run_id: str, task_id: str, *, new_state: str, map_index: int = -1
     ) -> None:
@@ -294,6 +315,7 @@ def _instant(value: JsonValue) -> datetime | None:
 
 def _task_instance(row: dict[str, JsonValue]) -> TaskInstance:
     state = row["state"]
+    label = str(row.get("rendered_map_index") or "")
     return TaskInstance(
         task_id=str(row["task_id"]),
         map_index=int(str(row["map_index"])),
@@ -301,6 +323,8 @@ def _task_instance(row: dict[str, JsonValue]) -> TaskInstance:
         try_number=int(str(row["try_number"])),
         started=_instant(row["start_date"]),
         ended=_instant(row["end_date"]),
+        # Without a template Airflow repeats the index here.
+        label=label if label != str(row["map_index"]) else "",
     )
 
 

@@ -1,0 +1,1 @@
+"""The demo's DAGs, written to be copied from."""

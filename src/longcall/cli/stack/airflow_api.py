@@ -1,0 +1,339 @@
+"""Airflow's REST API, as much of it as the stack needs: health, runs, task instances, XCom, logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import httpx2
+
+from longcall.cli.stack.airflow_env import AirflowLogin
+from longcall.cli.stack.errors import StackError, StackTimeout
+from longcall.contract import JsonValue
+
+__all__ = ["FINAL_RUN_STATES", "AirflowApi", "RunState", "Slots", "TaskInstance"]
+
+FINAL_RUN_STATES = frozenset({"success", "failed"})
+_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+_POLL_INTERVAL_S = 0.1
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A DAG run as Airflow reports it."""
+
+    dag_id: str
+    run_id: str
+    state: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINAL_RUN_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInstance:
+    """A task instance as Airflow reports it.
+
+    Attributes:
+        map_index: -1 unless the task is mapped.
+        state: Airflow's word, e.g. `deferred`; None: nothing decided yet.
+        try_number: 1 for the first; names the log.
+        started: when its try first ran; resuming does not change it.
+        ended: aware; None while it goes on.
+        label: what `map_index_template` made of it; empty without one, and until the task has begun.
+    """
+
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int
+    started: datetime | None
+    ended: datetime | None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """Worker slots of Airflow's default pool at one moment.
+
+    Attributes:
+        in_use: taken by tasks that run or are about to.
+        deferred: tasks that wait in the triggerer; they take none.
+    """
+
+    in_use: int
+    deferred: int
+
+
+class AirflowApi:
+    """A logged-in client of one Airflow. Not for use from several threads at once.
+
+    Leaving the `with` closes its connections.
+    """
+
+    def __init__(self, url: str, login: AirflowLogin, *, check: Callable[[], None] = lambda: None) -> None:
+        """Keep the address; nothing is sent yet.
+
+        Args:
+            url: of the API server, without a path.
+            login: logged in with at the first request that needs it.
+            check: called while waiting; raises when waiting has become pointless.
+        """
+        self.url = url
+        self._login = login
+        self._check = check
+        self._token: str | None = None
+        # Not from the environment: a proxy has no business on loopback.
+        self._http = httpx2.Client(base_url=url, timeout=30.0, trust_env=False)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def wait_until_healthy(self, *, timeout_s: float = 120.0) -> None:
+        """Wait until the API server answers and scheduler, triggerer and DAG processor have reported.
+
+        Raises:
+            StackTimeout: names what had not reported.
+        """
+
+        def sick() -> str | None:
+            try:
+                health = self._http.get("/api/v2/monitor/health", timeout=5.0).json()
+            except httpx2.TransportError:
+                return "the API server did not answer"
+            missing = [part for part in _COMPONENTS if health[part]["status"] != "healthy"]
+            return f"no sign of life from {', '.join(missing)}" if missing else None
+
+        self._wait_while(sick, timeout_s=timeout_s)
+
+    def wait_for_dag(self, dag_id: str, *, timeout_s: float = 60.0) -> None:
+        """Wait until the DAG processor has read the DAG.
+
+        Raises:
+            StackError: a DAG file could not be imported; its traceback is in the message.
+            StackTimeout: no DAG of this name appeared.
+        """
+
+        def unknown() -> str | None:
+            if self._send("GET", f"/dags/{quote(dag_id)}", missing_ok=True) is not None:
+                return None
+            for broken in _rows(self._json("GET", "/importErrors"), "import_errors"):
+                raise StackError(f"DAG file {broken['filename']} does not import:\n{broken['stack_trace']}")
+            return f"the DAG processor found no DAG {dag_id!r}"
+
+        self._wait_while(unknown, timeout_s=timeout_s)
+
+    def trigger(self, dag_id: str, conf: dict[str, JsonValue] | None = None) -> str:
+        """Wait for the DAG to be known, start a run of it, and return the run's id."""
+        self.wait_for_dag(dag_id)
+        run = self._json(
+            "POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None, "conf": dict(conf or {})}
+        )
+        return str(run["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> RunState:
+        """Return the run's present state."""
+        run = self._json("GET", _run_path(dag_id, run_id))
+        return RunState(dag_id=dag_id, run_id=run_id, state=str(run["state"]))
+
+    def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float = 120.0) -> RunState:
+        """Wait until the run has ended, well or badly, and return its state.
+
+        Raises:
+            StackTimeout: it goes on; the message names the state of each of its tasks.
+        """
+
+        def running() -> str | None:
+            return None if self.run_state(dag_id, run_id).ended else f"run {run_id} of {dag_id} goes on"
+
+        try:
+            self._wait_while(running, timeout_s=timeout_s)
+        except StackTimeout as error:
+            states = ", ".join(
+                f"{t.task_id}[{t.map_index}]={t.state}" for t in self.task_instances(dag_id, run_id)
+            )
+            raise StackTimeout(f"{error}: {states}") from error
+        return self.run_state(dag_id, run_id)
+
+    def wait_for_task(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        *,
+        states: frozenset[str],
+        map_index: int = -1,
+        timeout_s: float = 60.0,
+    ) -> TaskInstance:
+        """Wait until the task instance is in one of `states`, and return it.
+
+        Raises:
+            StackTimeout: names the state it was in.
+        """
+        seen: list[TaskInstance] = []
+
+        def elsewhere() -> str | None:
+            seen[:] = [
+                task
+                for task in self.task_instances(dag_id, run_id)
+                if (task.task_id, task.map_index) == (task_id, map_index)
+            ]
+            state = seen[0].state if seen else "absent"
+            return None if state in states else f"task {task_id}[{map_index}] of {run_id} is {state}"
+
+        self._wait_while(elsewhere, timeout_s=timeout_s)
+        return seen[0]
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        """Return the run's task instances."""
+        found: list[TaskInstance] = []
+        while True:
+            page = self._json(
+                "GET", f"{_run_path(dag_id, run_id)}/taskInstances?limit={_PAGE}&offset={len(found)}"
+            )
+            rows = _rows(page, "task_instances")
+            found += [_task_instance(row) for row in rows]
+            if len(rows) < _PAGE:
+                return found
+
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1
+    ) -> JsonValue:
+        """Return the XCom's value, None if there is none."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
+        entry = self._send("GET", f"{path}?map_index={map_index}&deserialize=false", missing_ok=True)
+        return None if entry is None else entry["value"]
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, *, try_number: int = 1, map_index: int = -1
+    ) -> str:
+        """Return the log of one try, one event a line, as far as it is written."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
+        log = self._json("GET", f"{path}?map_index={map_index}&full_content=true")
+        return "\n".join(_log_line(event) for event in _list(log["content"]))
+
+    def slots(self) -> Slots:
+        """Return how the default pool is used at this moment."""
+        pool = self._json("GET", "/pools/default_pool")
+        in_use = int(str(pool["running_slots"])) + int(str(pool["queued_slots"]))
+        return Slots(in_use=in_use, deferred=int(str(pool["deferred_slots"])))
+
+    def patch_task(
+        self, dag_id: str, run_id: str, task_id: str, *, new_state: str, map_index: int = -1
+    ) -> None:
+        """Set the state of a task instance, as the page's "mark as" does."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}"
+        self._send("PATCH", path if map_index < 0 else f"{path}/{map_index}", {"new_state": new_state})
+
+    def clear_tasks(self, dag_id: str, run_id: str, task_ids: list[str]) -> None:
+        """Clear tasks of a run, so that they run again."""
+        body: dict[str, JsonValue] = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids)}
+        body |= {"only_failed": False, "reset_dag_runs": True}
+        self._send("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
+
+    def patch_run(self, dag_id: str, run_id: str, *, state: str) -> None:
+        """Set the state of a run, as the page's "mark as" does."""
+        self._send("PATCH", _run_path(dag_id, run_id), {"state": state})
+
+    def _wait_while(self, reason: Callable[[], str | None], *, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while (why := reason()) is not None:
+            self._check()
+            if time.monotonic() > deadline_s:
+                raise StackTimeout(f"{why} within {timeout_s:g} s")
+            time.sleep(_POLL_INTERVAL_S)
+
+    def _json(self, method: str, path: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
+        answer = self._send(method, path, body)
+        return {} if answer is None else answer
+
+    def _send(
+        self, method: str, path: str, body: dict[str, JsonValue] | None = None, *, missing_ok: bool = False
+    ) -> dict[str, JsonValue] | None:
+        if self._token is None:
+            self._token = self._log_in()
+        headers = {"Authorization": f"Bearer {self._token}"}
+        try:
+            response = self._http.request(method, f"/api/v2{path}", json=body, headers=headers)
+        except httpx2.TransportError as error:
+            self._check()
+            raise StackError(
+                f"Airflow's API at {self.url} did not answer {method} {path}: {error}"
+            ) from error
+        if response.status_code == 404 and missing_ok:
+            return None
+        if response.is_error:
+            raise StackError(
+                f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}"
+            )
+        answer: dict[str, JsonValue] = response.json()
+        return answer
+
+    def _log_in(self) -> str:
+        try:
+            response = self._http.post(
+                "/auth/token", json={"username": self._login.user, "password": self._login.password}
+            )
+        except httpx2.TransportError as error:
+            self._check()
+            raise StackError(f"Airflow's API at {self.url} did not answer the login: {error}") from error
+        if response.is_error:
+            raise StackError(f"Airflow refused the login of {self._login.user!r}: {response.status_code}")
+        return str(response.json()["access_token"])
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
+
+
+def _list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
+
+
+def _rows(page: dict[str, JsonValue], key: str) -> list[dict[str, JsonValue]]:
+    return [row for row in _list(page[key]) if isinstance(row, dict)]
+
+
+def _instant(value: JsonValue) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
+def _task_instance(row: dict[str, JsonValue]) -> TaskInstance:
+    state = row["state"]
+    label = str(row.get("rendered_map_index") or "")
+    return TaskInstance(
+        task_id=str(row["task_id"]),
+        map_index=int(str(row["map_index"])),
+        state=None if state is None else str(state),
+        try_number=int(str(row["try_number"])),
+        started=_instant(row["start_date"]),
+        ended=_instant(row["end_date"]),
+        # Without a template Airflow repeats the index here.
+        label=label if label != str(row["map_index"]) else "",
+    )
+
+
+def _log_line(event: JsonValue) -> str:
+    if not isinstance(event, dict):
+        return str(event)
+    # The rest of a structured event (fields, error detail with its frames) follows the sentence.
+    rest = {
+        key: value for key, value in event.items() if key not in {"timestamp", "event", "level", "logger"}
+    }
+    words = (event.get("timestamp"), event.get("level"), event.get("event"), rest or None)
+    return " ".join(str(word) for word in words if word is not None)

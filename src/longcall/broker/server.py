@@ -16,6 +16,7 @@ from longcall.broker.api import generic_handlers
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core import BrokerCore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
+from longcall.broker.health import HealthApi
 from longcall.broker.store import MemoryStore, SqliteStore
 from longcall.broker.wire import Wire
 
@@ -52,13 +53,15 @@ class Broker:
         self._core = BrokerCore(self._store, self._clock)
         self._server: grpc.aio.Server | None = None
         self._alarm = asyncio.Event()
+        self._health = HealthApi()
         self._tasks: list[asyncio.Task[None]] = []
         self.port = self._config.port
 
     @property
     def address(self) -> str:
         """`host:port`: the value of PUBSUB_EMULATOR_HOST."""
-        return f"{self._config.host}:{self.port}"
+        host = self._config.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -81,7 +84,7 @@ class Broker:
         self._core.load(self._store.open())
         self._core.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(generic_handlers(self._core, self._clock))
+        server.add_generic_rpc_handlers([self._health.handler(), *generic_handlers(self._core, self._clock)])
         try:
             self.port = server.add_insecure_port(self.address)
         except RuntimeError as error:
@@ -101,6 +104,8 @@ class Broker:
         server, self._server = self._server, None
         if server is None:
             return
+        self._health.stop()
+        self._core.end_streams()
         await server.stop(_DRAIN_S)
         for task in self._tasks:
             task.cancel()

@@ -1,0 +1,207 @@
+"""The messages of one subscription between publish and ack: ready, leased, or resting after a nack.
+
+Pure state: no I/O, no locks, no clock of its own. Every method takes `now_s`,
+seconds on one clock, so a test can jump an hour in a line. A message is in
+exactly one of the three places; an acknowledged one is in none.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["Consumer", "DeliveryQueue", "Lease", "RetryDelays"]
+
+_UNLIMITED: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDelays:
+    """How long a message rests after a nack or an expired lease: doubling, from `min_s` to `max_s`."""
+
+    min_s: float = 0.0
+    max_s: float = 0.0
+
+    def after(self, attempts: int) -> float:
+        """Return the rest after the `attempts`-th delivery, from 1."""
+        return min(self.max_s, self.min_s * 2.0 ** min(attempts - 1, 60))
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """Somebody who takes messages: a stream, with its flow control, or one pull.
+
+    Attributes:
+        max_messages: un-acked at once.
+        max_bytes: likewise; one message always fits.
+    """
+
+    max_messages: int = _UNLIMITED
+    max_bytes: int = _UNLIMITED
+    messages: int = 0
+    bytes: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may be given one more."""
+        return self.messages < self.max_messages and self.bytes < self.max_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """One delivery of one message.
+
+    Attributes:
+        message_id: which.
+        generation: how many deliveries of it there have been; an older one is superseded.
+        size_bytes: what it counts for in flow control.
+        until_s: when it ends.
+        consumer: who has it.
+    """
+
+    message_id: int
+    generation: int
+    size_bytes: int
+    until_s: float
+    consumer: Consumer
+
+
+@dataclass(slots=True)
+class DeliveryQueue:
+    """What one subscription has still to deliver, or to see acknowledged."""
+
+    delays: RetryDelays = field(default_factory=RetryDelays)
+    _ready: OrderedDict[int, int] = field(default_factory=OrderedDict)  # message id -> size
+    _leases: dict[int, Lease] = field(default_factory=dict)
+    _resting: dict[int, tuple[float, int]] = field(default_factory=dict)  # -> until, size
+    _generations: dict[int, int] = field(default_factory=dict)
+    _timers: list[tuple[float, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return how many messages are not acknowledged."""
+        return len(self._ready) + len(self._leases) + len(self._resting)
+
+    def message_ids(self) -> list[int]:
+        """Return the ids of all messages that are not acknowledged."""
+        return [*self._ready, *self._leases, *self._resting]
+
+    @property
+    def ready(self) -> int:
+        """How many messages could be taken now."""
+        return len(self._ready)
+
+    def add(self, message_id: int, size_bytes: int) -> None:
+        """Add a message that is to be delivered; ids rise in the order of publishing."""
+        self._ready[message_id] = size_bytes
+
+    def take(
+        self,
+        consumer: Consumer,
+        *,
+        now_s: float,
+        lease_s: float,
+        max_messages: int,
+        max_bytes: int,
+    ) -> list[Lease]:
+        """Lease ready messages to a consumer, the oldest first, as far as it has room.
+
+        Args:
+            consumer: who takes them.
+            now_s: the present.
+            lease_s: for how long.
+            max_messages: at most so many, however much room there is.
+            max_bytes: together at most so many, but one message at least.
+        """
+        taken: list[Lease] = []
+        taken_bytes = 0
+        while self._ready and consumer.has_room and len(taken) < max_messages:
+            message_id, size = next(iter(self._ready.items()))
+            if taken and taken_bytes + size > max_bytes:
+                break
+            del self._ready[message_id]
+            generation = self._generations.get(message_id, 0) + 1
+            self._generations[message_id] = generation
+            lease = Lease(message_id, generation, size, now_s + lease_s, consumer)
+            self._leases[message_id] = lease
+            heapq.heappush(self._timers, (lease.until_s, message_id))
+            consumer.messages += 1
+            consumer.bytes += size
+            taken_bytes += size
+            taken.append(lease)
+        return taken
+
+    def acknowledge(self, message_id: int, generation: int) -> bool:
+        """Drop a message for good; tell whether it was still there.
+
+        Without exactly-once delivery, the ack of an older delivery, or one that comes late, counts.
+        """
+        if generation > self._generations.get(message_id, 0):
+            return False
+        return self.discard(message_id)
+
+    def discard(self, message_id: int) -> bool:
+        """Drop a message wherever it is; tell whether it was there."""
+        lease = self._leases.pop(message_id, None)
+        if lease is not None:
+            _free(lease)
+        elif self._ready.pop(message_id, None) is None and self._resting.pop(message_id, None) is None:
+            return False
+        self._generations.pop(message_id, None)
+        return True
+
+    def extend(self, message_id: int, generation: int, *, now_s: float, lease_s: float) -> None:
+        """Let a lease end `lease_s` from now; 0 gives the message back. A superseded one is left alone."""
+        lease = self._leases.get(message_id)
+        if lease is None or lease.generation != generation:
+            return
+        if lease_s == 0:
+            self._return(lease, now_s=now_s)
+            return
+        lease.until_s = now_s + lease_s
+        heapq.heappush(self._timers, (lease.until_s, message_id))
+
+    def expire(self, *, now_s: float) -> None:
+        """End leases and rests whose time has come."""
+        while self._timers and self._timers[0][0] <= now_s:
+            _, message_id = heapq.heappop(self._timers)
+            lease = self._leases.get(message_id)
+            if lease is not None and lease.until_s <= now_s:
+                self._return(lease, now_s=now_s)
+            elif message_id in self._resting and self._resting[message_id][0] <= now_s:
+                self._make_ready(message_id, self._resting.pop(message_id)[1])
+
+    def next_expiry_s(self) -> float | None:
+        """Return when `expire` may next have something to do; None: never."""
+        while self._timers:
+            at_s, message_id = self._timers[0]
+            lease, rest = self._leases.get(message_id), self._resting.get(message_id)
+            if (lease is not None and lease.until_s == at_s) or (rest is not None and rest[0] == at_s):
+                return at_s
+            heapq.heappop(self._timers)  # of a lease that was extended or has ended
+        return None
+
+    def delivery_attempt(self, lease: Lease) -> int:
+        """Return the number of this delivery, from 1."""
+        return lease.generation
+
+    def _return(self, lease: Lease, *, now_s: float) -> None:
+        del self._leases[lease.message_id]
+        _free(lease)
+        delay_s = self.delays.after(lease.generation)
+        if delay_s > 0:
+            self._resting[lease.message_id] = (now_s + delay_s, lease.size_bytes)
+            heapq.heappush(self._timers, (now_s + delay_s, lease.message_id))
+        else:
+            self._make_ready(lease.message_id, lease.size_bytes)
+
+    def _make_ready(self, message_id: int, size_bytes: int) -> None:
+        self._ready[message_id] = size_bytes
+        # A redelivery goes before what is newer; without ordering keys, a plain front is near enough.
+        self._ready.move_to_end(message_id, last=False)
+
+
+def _free(lease: Lease) -> None:
+    lease.consumer.messages -= 1
+    lease.consumer.bytes -= lease.size_bytes

@@ -1,0 +1,64 @@
+"""How the broker refuses: a gRPC status by name, and a message that says what to do."""
+
+from __future__ import annotations
+
+from longcall._core.errors import LongcallError
+
+__all__ = [
+    "AlreadyExists",
+    "BrokerConfigError",
+    "BrokerError",
+    "FailedPrecondition",
+    "InvalidArgument",
+    "NotFound",
+    "StoreError",
+    "Unimplemented",
+]
+
+
+class BrokerError(LongcallError):
+    """The request is answered with `code` and the message.
+
+    Attributes:
+        code: name of a gRPC status, e.g. `NOT_FOUND`.
+    """
+
+    code: str = "INTERNAL"
+
+
+class InvalidArgument(BrokerError):
+    """The request can never be right, whatever is there."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class NotFound(BrokerError):
+    """What the request names is not there."""
+
+    code = "NOT_FOUND"
+
+
+class AlreadyExists(BrokerError):
+    """What the request would create is there."""
+
+    code = "ALREADY_EXISTS"
+
+
+class FailedPrecondition(BrokerError):
+    """What the request names is not in a state for it."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class Unimplemented(BrokerError):
+    """Google Pub/Sub can do this and the broker cannot yet."""
+
+    code = "UNIMPLEMENTED"
+
+
+class BrokerConfigError(LongcallError):
+    """The broker cannot start as it is configured."""
+
+
+class StoreError(LongcallError):
+    """The data directory cannot be used. Nothing in it was changed."""

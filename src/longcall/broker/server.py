@@ -1,0 +1,147 @@
+"""The broker as a server: store, core, timers and the gRPC port, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+
+from longcall._core.clock import Clock, SystemClock
+from longcall.broker.api import generic_handlers
+from longcall.broker.config import BrokerConfig
+from longcall.broker.core import BrokerCore
+from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
+from longcall.broker.store import MemoryStore, SqliteStore
+from longcall.broker.wire import Wire
+
+__all__ = ["Broker"]
+
+log = logging.getLogger(__name__)
+
+_OPTIONS: Final = (
+    # An oversize request is to be refused with its reason, so it must get in first.
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+_DRAIN_S: Final = 1.0
+
+
+class Broker:
+    """An embedded Pub/Sub server; `async with Broker() as broker:` starts and stops it.
+
+    Attributes:
+        port: where it listens, once started.
+    """
+
+    def __init__(self, config: BrokerConfig | None = None, *, clock: Clock | None = None) -> None:
+        self._config = config or BrokerConfig()
+        self._clock = clock or SystemClock()
+        self._store = (
+            SqliteStore(self._config.data_dir, power_safe=self._config.power_safe)
+            if self._config.data_dir is not None
+            else MemoryStore()
+        )
+        self._core = BrokerCore(self._store, self._clock)
+        self._server: grpc.aio.Server | None = None
+        self._alarm = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.port = self._config.port
+
+    @property
+    def address(self) -> str:
+        """`host:port`: the value of PUBSUB_EMULATOR_HOST."""
+        return f"{self._config.host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the store and listen.
+
+        Raises:
+            StoreError: the data directory cannot be used; nothing in it was changed.
+            BrokerConfigError: the address cannot be listened on.
+        """
+        self._core.load(self._store.open())
+        self._core.on_alarm = self._alarm.set
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(generic_handlers(self._core, self._clock))
+        try:
+            self.port = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            self._store.close()
+            raise BrokerConfigError(
+                f"cannot listen on {self.address}: in use or not permitted; choose another port"
+            ) from error
+        self._server = server
+        await server.start()
+        self._tasks = [
+            asyncio.create_task(self._keep_time()),
+            asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweep)),
+        ]
+
+    async def stop(self) -> None:
+        """Answer what is under way, end the streams, save, close. A repeat does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await server.stop(_DRAIN_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(StoreError):
+            await self._core.sweep()
+        self._store.close()
+
+    async def wait_until_stopped(self) -> None:
+        """Wait until somebody else has called `stop`."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    async def ensure_topic(self, name: str) -> None:
+        """Create a topic unless it exists.
+
+        Raises:
+            InvalidArgument: the name is none.
+        """
+        with suppress(AlreadyExists):
+            await self._core.create_topic(Wire.Topic(name=name))
+
+    async def tick(self) -> None:
+        """Do at once what the clock says is due; for tests that move a clock of their own."""
+        self._core.tick()
+        await self._core.sweep()
+
+    async def _keep_time(self) -> None:
+        """Sleep until the next lease ends, or an earlier one comes up."""
+        while True:
+            self._core.tick()
+            self._alarm.clear()
+            next_s = self._core.next_alarm_s()
+            left_s = None if next_s is None else max(0.0, next_s - self._clock.monotonic_s())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._alarm.wait(), left_s)
+
+    async def _every(self, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await action()
+            except StoreError as error:
+                log.error("%s", error)

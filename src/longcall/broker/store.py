@@ -1,0 +1,289 @@
+"""Where the broker keeps what must survive it: one SQLite file, written by one thread.
+
+Whatever is queued while a transaction commits goes into the next one, so that
+many requests share one commit. With `synchronous=NORMAL` and WAL, what was
+committed survives the death of the process; a power cut may take the last moments.
+
+`MemoryStore` takes its place where nothing has to last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+from longcall.broker.errors import StoreError
+
+__all__ = ["MemoryStore", "SavedState", "SqliteStore", "Store", "Write"]
+
+_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x6C6F6E67
+_SCHEMA: Final = """
+CREATE TABLE topics (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE subscriptions (
+    number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, active_s REAL NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE messages (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE deliveries (
+    subscription INTEGER NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (subscription, message)
+) WITHOUT ROWID;
+"""
+
+_Row: TypeAlias = tuple[int | float | str | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One statement of a transaction, for many rows."""
+
+    statement: str
+    rows: Sequence[_Row]
+
+    @classmethod
+    def topic(cls, name: str, body: bytes) -> Write:
+        """Save a topic, new or changed."""
+        return cls("INSERT OR REPLACE INTO topics VALUES (?, ?)", [(name, body)])
+
+    @classmethod
+    def topic_gone(cls, name: str) -> Write:
+        """Delete a topic."""
+        return cls("DELETE FROM topics WHERE name = ?", [(name,)])
+
+    @classmethod
+    def subscription(cls, number: int, name: str, active_s: float, body: bytes) -> Write:
+        """Save a subscription, new or changed."""
+        return cls(
+            "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?, ?)", [(number, name, active_s, body)]
+        )
+
+    @classmethod
+    def subscription_gone(cls, number: int) -> Write:
+        """Delete a subscription; its deliveries are deleted by a write of their own."""
+        return cls("DELETE FROM subscriptions WHERE number = ?", [(number,)])
+
+    @classmethod
+    def messages(cls, rows: Iterable[tuple[int, bytes]]) -> Write:
+        """Save messages."""
+        return cls("INSERT INTO messages VALUES (?, ?)", list(rows))
+
+    @classmethod
+    def messages_gone(cls, ids: Iterable[int]) -> Write:
+        """Delete messages that nobody has to be delivered any more."""
+        return cls("DELETE FROM messages WHERE id = ?", [(i,) for i in ids])
+
+    @classmethod
+    def deliveries(cls, rows: Iterable[tuple[int, int]]) -> Write:
+        """Save that messages are to be delivered: pairs of subscription and message."""
+        return cls("INSERT INTO deliveries VALUES (?, ?)", list(rows))
+
+    @classmethod
+    def deliveries_gone(cls, rows: Iterable[tuple[int, int]]) -> Write:
+        """Delete deliveries that are acknowledged."""
+        return cls("DELETE FROM deliveries WHERE subscription = ? AND message = ?", list(rows))
+
+    @classmethod
+    def all_deliveries_gone(cls, subscription: int) -> Write:
+        """Delete every delivery of a subscription."""
+        return cls("DELETE FROM deliveries WHERE subscription = ?", [(subscription,)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedState:
+    """What was kept, at the start.
+
+    Attributes:
+        topics: bodies.
+        subscriptions: number, time of the last activity, body.
+        messages: id and body, in the order of publishing.
+        deliveries: pairs of subscription number and message id.
+    """
+
+    topics: Sequence[bytes] = ()
+    subscriptions: Sequence[tuple[int, float, bytes]] = ()
+    messages: Sequence[tuple[int, bytes]] = ()
+    deliveries: Sequence[tuple[int, int]] = ()
+
+
+class Store(Protocol):
+    """Keeps topics, subscriptions, messages and what is still to be delivered."""
+
+    def open(self) -> SavedState:
+        """Open, and return what is there.
+
+        Raises:
+            StoreError: it cannot be used; nothing was changed.
+        """
+        ...
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Make the writes durable, all or none, in the order of the calls.
+
+        Raises:
+            StoreError: none of them was.
+        """
+        ...
+
+    def close(self) -> None:
+        """Write what is queued, and close. A repeat does nothing."""
+        ...
+
+
+class MemoryStore:
+    """Keeps nothing."""
+
+    def open(self) -> SavedState:
+        """Return nothing."""
+        return SavedState()
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    writes: Sequence[Write]
+    done: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+
+class SqliteStore:
+    """Keeps everything in `broker.sqlite` in a folder. One process at a time.
+
+    Args:
+        folder: created if it is not there.
+        power_safe: survive a power cut too (`synchronous=FULL`); each commit then waits for the disk.
+    """
+
+    def __init__(self, folder: Path, *, power_safe: bool = False) -> None:
+        self._path = folder / "broker.sqlite"
+        self._synchronous = "FULL" if power_safe else "NORMAL"
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> SavedState:
+        """Open the file, or make it; start the writing thread."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not self._path.exists() or self._path.stat().st_size == 0
+            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.2)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot use {self._path}: {error}; give another --data-dir") from error
+        try:
+            if not is_new:
+                self._check(db)
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            if is_new:
+                db.executescript(
+                    f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+            state = _load(db)
+        except sqlite3.Error as error:
+            db.close()
+            raise StoreError(
+                f"cannot use {self._path}: {error}; it is damaged or in use by another broker. Nothing was "
+                "changed: end the other broker, restore a copy, or give another --data-dir"
+            ) from error
+        except StoreError:
+            db.close()
+            raise
+        self._db = db
+        self._thread = threading.Thread(target=self._run, args=(db,), name="longcall-broker-store")
+        self._thread.start()
+        return state
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Queue the writes and return when they are committed."""
+        batch = _Batch(writes, asyncio.get_running_loop().create_future())
+        self._queue.put(batch)
+        await batch.done
+
+    def close(self) -> None:
+        """End the thread, after what is queued."""
+        if self._thread is not None and self._db is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._db.close()
+            self._thread = self._db = None
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if application != _APPLICATION_ID:
+            raise StoreError(f"{self._path} is no store of this broker; give another --data-dir")
+        if version != _VERSION:
+            raise StoreError(
+                f"{self._path} has version {version} and this broker writes {_VERSION}: "
+                "use the longcall that wrote it, or another --data-dir"
+            )
+        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise StoreError(
+                f"{self._path} is damaged ({problem}): restore a copy, or give another --data-dir"
+            )
+
+    def _run(self, db: sqlite3.Connection) -> None:
+        """Write batches until the queue says that it is the end."""
+        ended = False
+        while not ended:
+            batches = []
+            item = self._queue.get()
+            while item is not None:
+                batches.append(item)
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            ended = item is None
+            if batches:
+                _settle(batches, _commit(db, batches))
+
+
+def _commit(db: sqlite3.Connection, batches: Sequence[_Batch]) -> StoreError | None:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for batch in batches:
+            for write in batch.writes:
+                db.executemany(write.statement, write.rows)
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        return StoreError(f"the store could not be written: {error}")
+    return None
+
+
+def _settle(batches: Sequence[_Batch], error: StoreError | None) -> None:
+    def settle() -> None:
+        for batch in batches:
+            if batch.done.cancelled():
+                continue
+            if error is None:
+                batch.done.set_result(None)
+            else:
+                batch.done.set_exception(error)
+
+    batches[0].loop.call_soon_threadsafe(settle)
+
+
+def _load(db: sqlite3.Connection) -> SavedState:
+    return SavedState(
+        topics=[body for (body,) in db.execute("SELECT body FROM topics ORDER BY name")],
+        subscriptions=db.execute(
+            "SELECT number, active_s, body FROM subscriptions ORDER BY number"
+        ).fetchall(),
+        messages=db.execute("SELECT id, body FROM messages ORDER BY id").fetchall(),
+        deliveries=db.execute("SELECT subscription, message FROM deliveries ORDER BY message").fetchall(),
+    )

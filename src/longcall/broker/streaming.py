@@ -1,0 +1,146 @@
+"""One streaming pull: messages down, acks and lease changes up, until either side ends it.
+
+Rests on the comments of `StreamingPullRequest` in `pubsub.proto`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from longcall._core.clock import Clock
+from longcall.broker.ack_ids import AckId, encode_ack_id
+from longcall.broker.core import BrokerCore
+from longcall.broker.delivery import Consumer, Lease
+from longcall.broker.errors import BrokerError, InvalidArgument
+from longcall.broker.subscription import ActiveSubscription
+from longcall.broker.wire import Wire
+
+__all__ = ["MAX_RESPONSE_BYTES", "StreamingPull", "check_lease_s", "received_messages"]
+
+MAX_RESPONSE_BYTES: Final = 3_500_000
+"""Clients that connect to an emulator accept 4 MiB a response."""
+
+_MAX_BATCH: Final = 1000
+_UNLIMITED: Final = 1 << 62
+
+
+class StreamingPull:
+    """Serves one stream. `run` returns when the client has ended it.
+
+    Raises from `run`:
+        NotFound: the subscription is not there, or was deleted.
+        InvalidArgument: the client asked for what a stream cannot do.
+    """
+
+    def __init__(self, core: BrokerCore, clock: Clock) -> None:
+        self._core = core
+        self._clock = clock
+        self._lease_s = 10.0
+
+    async def run(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Serve the stream."""
+        first = await anext(requests, None)
+        if first is None:
+            return
+        subscription = self._core.subscription(first.subscription)
+        self._lease_s = _check_stream_lease(first.stream_ack_deadline_seconds)
+        consumer = Consumer(
+            max_messages=first.max_outstanding_messages if first.max_outstanding_messages > 0 else _UNLIMITED,
+            max_bytes=first.max_outstanding_bytes if first.max_outstanding_bytes > 0 else _UNLIMITED,
+        )
+        subscription.streams += 1
+        reading = asyncio.create_task(self._read(subscription, first, requests))
+        writing = asyncio.create_task(self._write(subscription, consumer, context))
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            subscription.streams -= 1
+            for task in (reading, writing):
+                task.cancel()
+            outcomes = await asyncio.gather(reading, writing, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BrokerError):
+                raise outcome
+
+    async def _read(
+        self,
+        subscription: ActiveSubscription,
+        first: Any,
+        requests: AsyncIterator[Any],
+    ) -> None:
+        await self._apply(subscription, first)
+        async for request in requests:
+            if request.subscription or request.max_outstanding_messages or request.max_outstanding_bytes:
+                raise InvalidArgument(
+                    "subscription and max_outstanding_* can be set in the first request of a stream only."
+                )
+            if request.stream_ack_deadline_seconds:
+                self._lease_s = _check_stream_lease(request.stream_ack_deadline_seconds)
+            await self._apply(subscription, request)
+
+    async def _apply(self, subscription: ActiveSubscription, request: Any) -> None:
+        deadlines = request.modify_deadline_seconds
+        if len(deadlines) != len(request.modify_deadline_ack_ids):
+            raise InvalidArgument("modify_deadline_seconds and modify_deadline_ack_ids differ in length.")
+        for seconds, ack_id in zip(deadlines, request.modify_deadline_ack_ids, strict=True):
+            self._core.extend(subscription, [ack_id], lease_s=check_lease_s(seconds))
+        if request.ack_ids:
+            await self._core.acknowledge(subscription, request.ack_ids)
+
+    async def _write(
+        self,
+        subscription: ActiveSubscription,
+        consumer: Consumer,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        while True:
+            leases = subscription.take(
+                consumer,
+                now_s=self._clock.monotonic_s(),
+                lease_s=self._lease_s,
+                max_messages=_MAX_BATCH,
+                max_bytes=MAX_RESPONSE_BYTES,
+            )
+            if not leases:
+                await subscription.wait()
+                continue
+            self._core.watch(subscription)
+            response = Wire.StreamingPullResponse()
+            response.received_messages.extend(received_messages(self._core, subscription, leases))
+            await context.write(response)
+
+
+def received_messages(core: BrokerCore, subscription: ActiveSubscription, leases: list[Lease]) -> list[Any]:
+    """Return leased messages as clients receive them."""
+    received = []
+    for lease in leases:
+        ack_id = encode_ack_id(AckId(subscription.number, lease.message_id, lease.generation))
+        received.append(Wire.ReceivedMessage(ack_id=ack_id, message=core.message(lease.message_id).body))
+    return received
+
+
+def check_lease_s(seconds: int) -> float:
+    """Return a deadline that a client asks for.
+
+    Raises:
+        InvalidArgument: it is not between 0 and 600 seconds.
+    """
+    if not 0 <= seconds <= 600:
+        raise InvalidArgument(
+            f"Invalid ack deadline given (ack_deadline={seconds}). "
+            "The ack deadline must be between 0 and 600 seconds."
+        )
+    return float(seconds)
+
+
+def _check_stream_lease(seconds: int) -> float:
+    if not 10 <= seconds <= 600:
+        raise InvalidArgument(
+            f"Invalid ack deadline given (ack_deadline={seconds}). "
+            "The ack deadline of a stream must be between 10 and 600 seconds."
+        )
+    return float(seconds)

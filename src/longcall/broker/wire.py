@@ -1,0 +1,55 @@
+"""The protocol buffers of the Pub/Sub API, as plain protobuf classes.
+
+proto-plus wrappers cost a copy for each field that is touched, so the request
+path uses what is below them. google-cloud-pubsub brings the definitions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
+from google.pubsub_v1.types import pubsub as _types
+
+__all__ = ["Duration", "Empty", "Wire", "seconds_of", "set_seconds"]
+
+
+class Wire:
+    """The message classes by their names in `google/pubsub/v1/pubsub.proto`."""
+
+    AcknowledgeRequest: Final[Any] = _types.AcknowledgeRequest.pb()
+    DeleteSubscriptionRequest: Final[Any] = _types.DeleteSubscriptionRequest.pb()
+    DeleteTopicRequest: Final[Any] = _types.DeleteTopicRequest.pb()
+    GetSubscriptionRequest: Final[Any] = _types.GetSubscriptionRequest.pb()
+    GetTopicRequest: Final[Any] = _types.GetTopicRequest.pb()
+    ListSubscriptionsRequest: Final[Any] = _types.ListSubscriptionsRequest.pb()
+    ListSubscriptionsResponse: Final[Any] = _types.ListSubscriptionsResponse.pb()
+    ListTopicSubscriptionsRequest: Final[Any] = _types.ListTopicSubscriptionsRequest.pb()
+    ListTopicSubscriptionsResponse: Final[Any] = _types.ListTopicSubscriptionsResponse.pb()
+    ListTopicsRequest: Final[Any] = _types.ListTopicsRequest.pb()
+    ListTopicsResponse: Final[Any] = _types.ListTopicsResponse.pb()
+    ModifyAckDeadlineRequest: Final[Any] = _types.ModifyAckDeadlineRequest.pb()
+    PublishRequest: Final[Any] = _types.PublishRequest.pb()
+    PublishResponse: Final[Any] = _types.PublishResponse.pb()
+    PubsubMessage: Final[Any] = _types.PubsubMessage.pb()
+    PullRequest: Final[Any] = _types.PullRequest.pb()
+    PullResponse: Final[Any] = _types.PullResponse.pb()
+    ReceivedMessage: Final[Any] = _types.ReceivedMessage.pb()
+    StreamingPullRequest: Final[Any] = _types.StreamingPullRequest.pb()
+    StreamingPullResponse: Final[Any] = _types.StreamingPullResponse.pb()
+    Subscription: Final[Any] = _types.Subscription.pb()
+    Topic: Final[Any] = _types.Topic.pb()
+    UpdateSubscriptionRequest: Final[Any] = _types.UpdateSubscriptionRequest.pb()
+    UpdateTopicRequest: Final[Any] = _types.UpdateTopicRequest.pb()
+
+
+def seconds_of(duration: Duration) -> float:
+    """Return a Duration in seconds."""
+    return float(duration.seconds) + duration.nanos / 1e9
+
+
+def set_seconds(duration: Duration, seconds: float) -> None:
+    """Set a Duration."""
+    duration.seconds = int(seconds)
+    duration.nanos = round((seconds - int(seconds)) * 1e9)

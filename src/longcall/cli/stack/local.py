@@ -86,6 +86,7 @@ class LocalStack:
         self._on_event = on_event
         self._components: list[Component] = []
         self._migration: Component | None = None
+        self._killed: dict[str, Sequence[str]] = {}
         self._env: dict[str, str] = {}
         self._broker_port, self._service_port, self._airflow_port = free_ports(3)
         self._airflow: AirflowApi | None = None
@@ -187,6 +188,18 @@ class LocalStack:
         component = self._spawn(name, command)
         self._components.append(component)
         return component
+
+    def kill_component(self, name: str) -> None:
+        """Kill a component as `kill -9` does; `restart_component` brings it back."""
+        killed = self.components[name]
+        self._components.remove(killed)
+        self._killed[name] = killed.command
+        killed.kill()
+        killed.stop()
+
+    def restart_component(self, name: str) -> Component:
+        """Start a component that was killed, as it was started before."""
+        return self.start_component(name, *self._killed.pop(name))
 
     def _spawn(self, name: str, command: Sequence[str]) -> Component:
         return Component(name, command, env=self._env, log=self.logs_dir / f"{name}.log", cwd=self.home)

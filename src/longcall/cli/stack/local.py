@@ -201,8 +201,9 @@ class LocalStack:
         """Start a component that was killed, as it was started before."""
         return self.start_component(name, *self._killed.pop(name))
 
-    def _spawn(self, name: str, command: Sequence[str]) -> Component:
-        return Component(name, command, env=self._env, log=self.logs_dir / f"{name}.log", cwd=self.home)
+    def _spawn(self, name: str, command: Sequence[str], *, grace_s: float = 3.0) -> Component:
+        log = self.logs_dir / f"{name}.log"
+        return Component(name, command, env=self._env, log=log, cwd=self.home, grace_s=grace_s)
 
     def _start(self) -> None:
         self.logs_dir.mkdir()
@@ -274,7 +275,8 @@ class LocalStack:
     def _start_airflow(self) -> None:
         self._on_event("starting Airflow: API server, scheduler, triggerer, DAG processor")
         for name, arguments in AIRFLOW_COMPONENTS.items():
-            self.start_component(name, *_airflow(*arguments))
+            # Airflow takes up to ten seconds to end in order; its database goes with the home anyway.
+            self._components.append(self._spawn(name, _airflow(*arguments), grace_s=1.0))
         self._airflow = AirflowApi(self.airflow_url, self.login, check=self.check)
         self._airflow.wait_until_healthy()
 

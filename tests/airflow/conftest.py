@@ -11,6 +11,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
 from longcall.cli.stack import LocalStack
 
 HERE = Path(__file__).parent
@@ -25,8 +26,8 @@ def stack() -> Iterator[LocalStack]:
         "AIRFLOW_CONN_SERVICE": "{service_url}",
         "AIRFLOW_CONN_ARTICLE": f"http://127.0.0.1:{ARTICLE_PORT}",
         "AIRFLOW_CONN_BAD_URL": "http://no%20such%20host",
-        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{{"conn_type": "google_cloud_platform", '
-        '"extra": {{"is_anonymous": true, "project": "tests"}}}}',
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", '
+        '"extra": {"is_anonymous": true, "project": "tests"}}',
         "GCP_TOPIC": "reports",
         "PORT": str(ARTICLE_PORT),
     }

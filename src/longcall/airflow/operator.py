@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
-from longcall.airflow.steps import InboxChoice, StartRequest, abandon, finish, prepare, start
+from longcall.airflow.steps import InboxChoice, StartRequest, abandon, finish, prepare, remember, start
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import BaseOperator, Context
 from longcall.contract import JsonValue
@@ -91,13 +91,13 @@ class LongCallOperator(BaseOperator):
         """Create the inbox, start the work, defer."""
         with airflow_errors():
             self._record = prepare(self._inbox_choice(), context)
-            context["ti"].xcom_push(key=CALL_XCOM_KEY, value=self._record.to_json())
+            remember(self._record, context)
             try:
                 self._record = start(self._record, self._start_request())
             except BaseException:
                 abandon(self._record)
                 raise
-        context["ti"].xcom_push(key=CALL_XCOM_KEY, value=self._record.to_json())
+        remember(self._record, context)
         self.defer(
             trigger=CompletionTrigger(call=self._record.to_json()),
             method_name="execute_complete",

@@ -18,14 +18,14 @@ from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.errors import WaitFailed
 from longcall.airflow.inbox_admin import InboxAdmin
-from longcall.airflow.record import CallRecord
+from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
 from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import Context
 from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox
 from longcall.contract import CallRequest, ContractError, JsonValue, resource_path, sanitize_label
 
-__all__ = ["InboxChoice", "StartRequest", "abandon", "delete_inbox", "finish", "prepare", "start"]
+__all__ = ["InboxChoice", "StartRequest", "abandon", "delete_inbox", "finish", "prepare", "remember", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,17 @@ def prepare(choice: InboxChoice, context: Context) -> CallRecord:
         project_id=project,
         gcp_conn_id=choice.gcp_conn_id,
     )
+
+
+def remember(record: CallRecord, context: Context) -> None:
+    """Push the call as an XCom, for whoever looks and for the trigger. A repeat overwrites.
+
+    A trigger on a shared inbox also asks for a completion that an earlier run of it stored. It finds an
+    empty one, for Airflow logs an error where it finds none.
+    """
+    context["ti"].xcom_push(key=CALL_XCOM_KEY, value=record.to_json())
+    if record.lasting:
+        context["ti"].xcom_push(key=COMPLETION_XCOM_KEY, value={})
 
 
 def start(record: CallRecord, request: StartRequest) -> CallRecord:

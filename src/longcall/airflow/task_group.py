@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from longcall.airflow.errors import airflow_errors
-from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
+from longcall.airflow.record import CallRecord
 from longcall.airflow.steps import (
     InboxChoice,
     StartRequest,
@@ -15,6 +15,7 @@ from longcall.airflow.steps import (
     delete_inbox,
     finish,
     prepare,
+    remember,
     start,
 )
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
@@ -118,7 +119,7 @@ class WaitForCompletionOperator(BaseOperator):
         """Defer."""
         with airflow_errors():
             record = CallRecord.from_json(self.call)
-        context["ti"].xcom_push(key=CALL_XCOM_KEY, value=record.to_json())
+        remember(record, context)
         self.defer(
             trigger=CompletionTrigger(call=record.to_json(), keep_inbox=True),
             method_name="execute_complete",

@@ -163,7 +163,7 @@ class CompletionTrigger(BaseTrigger):
         if task is None:
             return False
         value = await load_xcom(task, COMPLETION_XCOM_KEY)
-        return value is not None and message_from_json(value).attributes.get("correlid") == record.correlid
+        return bool(value) and message_from_json(value).attributes.get("correlid") == record.correlid
 
     async def _delete_inbox(self, shared: SharedRouter, record: CallRecord) -> None:
         try:

@@ -58,7 +58,7 @@ def _translate(
     said = getattr(error, "message", "") or str(error)
     if isinstance(error, google_errors.NotFound):
         return missing(f"{resource} does not exist: {said}", resource=resource)
-    if isinstance(error, _DENIED | auth_errors.GoogleAuthError):
+    if isinstance(error, (*_DENIED, auth_errors.GoogleAuthError)):
         return TransportDenied(
             f"not permitted on {resource}: {said}; check the credentials and their Pub/Sub role",
             resource=resource,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, task
 
@@ -10,6 +10,7 @@ from longcall.airflow import LongCallOperator, LongCallTaskGroup
 
 SERVICE = {"topic": "reports", "http_conn_id": "service"}
 HUNDRED = [{"n": n, "calls": 100} for n in range(100)]
+FORTY = [{"n": n, "calls": 40} for n in range(40)]
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=0)}
 
 
@@ -22,10 +23,10 @@ with DAG("hundred_per_call"):
     calls = LongCallOperator.partial(task_id="call", endpoint="/together", **SERVICE).expand(data=HUNDRED)
     collect(calls.output)
 
-with DAG("hundred_shared"):
+with DAG("forty_shared"):
     calls = LongCallOperator.partial(
         task_id="call", endpoint="/together", inbox_policy="shared", inbox="tests-shared", **SERVICE
-    ).expand(data=HUNDRED)
+    ).expand(data=FORTY)
     collect(calls.output)
 
 with DAG("at_once"):
@@ -71,6 +72,6 @@ with DAG("bad_input"):
     LongCallOperator(task_id="missing_connection", **(bad | {"http_conn_id": "no_such_connection"}))
     LongCallOperator(task_id="bad_url", **(bad | {"http_conn_id": "bad_url"}))
     LongCallOperator(task_id="missing_path", **(bad | {"endpoint": "/no-such-path"}))
-    LongCallOperator(task_id="bad_payload", **(bad | {"data": {"n": float("nan")}}))
+    LongCallOperator(task_id="bad_payload", **(bad | {"data": {"when": datetime(2026, 1, 31, tzinfo=UTC)}}))
     LongCallOperator(task_id="bad_policy", **(bad | {"inbox_policy": "per_week"}))
     LongCallOperator(task_id="shared_without_name", **(bad | {"inbox_policy": "shared"}))

@@ -9,6 +9,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -37,9 +38,9 @@ class Screen:
             self._console = Console(file=self._console.file, highlight=False, width=1000, no_color=True)
         self._began_s = time.monotonic()
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),
             console=self._console,
         )
         self._bar_ids = dict[str, TaskID]()
@@ -100,7 +101,7 @@ class Screen:
         winner = self._story.winner
         for call in self._story.calls.values():
             table.add_row(
-                call.title,
+                escape(call.title),
                 call.short_id,
                 _unit(call.accepted_ms, "ms"),
                 _unit(None if call.waited_s is None else round(call.waited_s, 1), "s"),

@@ -164,8 +164,8 @@ class Story:
             call.accepted_ms = accepted_ms
         if task.state == "deferred" and call.released_at is None:
             call.released_at = now
-            answered = f" (202 after {call.accepted_ms} ms)" if call.accepted_ms else ""
-            lines.append(self._line("released", call, f"worker released{answered}"))
+            answered = f", 202 after {call.accepted_ms} ms" if call.accepted_ms else ""
+            lines.append(self._line("released", call, f"worker released (call {call.short_id}{answered})"))
         if task.state in {"success", "failed"} and call.finished_at is None:
             call.finished_at = task.ended or now
             took = f" {call.resumed_ms} ms after the completion" if call.completed_at else ""

@@ -20,7 +20,7 @@ __all__ = ["FINAL_RUN_STATES", "AirflowApi", "RunState", "Slots", "TaskInstance"
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-_POLL_INTERVAL_S = 0.1
+_POLL_INTERVAL_S = 0.2
 _PAGE = 100
 
 

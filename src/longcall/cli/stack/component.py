@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,7 @@ class Component:
 
     Attributes:
         name: what errors call it.
+        command: program and arguments.
         log: file that receives its standard output and standard error.
     """
 
@@ -48,6 +51,7 @@ class Component:
             grace_s: from SIGTERM to SIGKILL when it is stopped.
         """
         self.name = name
+        self.command = tuple(command)
         self.log = log
         # The guard must hold no copy of another guard's pipe, or that one would never see its end:
         # Python's descriptors are not inherited unless asked, and this one is asked for here alone.
@@ -86,6 +90,13 @@ class Component:
             subprocess.TimeoutExpired: it still runs.
         """
         return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """Kill the command and all that it started, as `kill -9` does, and wait until they are gone."""
+        for pid in guard.descendants_of(self.pid, guard.processes()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
     def last_lines(self) -> str:
         """Return the end of its log, at most 15 lines."""

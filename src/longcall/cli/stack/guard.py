@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["descendants_of", "main"]
+__all__ = ["descendants_of", "main", "processes"]
 
 _ON_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
@@ -128,14 +128,14 @@ def _reap(child: int) -> int | None:
 def _kill_leftovers(child: int) -> None:
     """Kill what descends from the command; elsewhere than on Linux, what stayed in its process group."""
     _send(-child, signal.SIGKILL)
-    while _ON_LINUX and (left := descendants_of(os.getpid(), _processes())):
+    while _ON_LINUX and (left := descendants_of(os.getpid(), processes())):
         for pid in left:
             _send(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, 0)
 
 
-def _processes() -> list[tuple[int, int]]:
+def processes() -> list[tuple[int, int]]:
     """Return (process id, parent's id) of every process, from /proc."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

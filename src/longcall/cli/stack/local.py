@@ -86,6 +86,7 @@ class LocalStack:
         self._on_event = on_event
         self._components: list[Component] = []
         self._migration: Component | None = None
+        self._killed: dict[str, Sequence[str]] = {}
         self._env: dict[str, str] = {}
         self._broker_port, self._service_port, self._airflow_port = free_ports(3)
         self._airflow: AirflowApi | None = None
@@ -188,8 +189,21 @@ class LocalStack:
         self._components.append(component)
         return component
 
-    def _spawn(self, name: str, command: Sequence[str]) -> Component:
-        return Component(name, command, env=self._env, log=self.logs_dir / f"{name}.log", cwd=self.home)
+    def kill_component(self, name: str) -> None:
+        """Kill a component as `kill -9` does; `restart_component` brings it back."""
+        killed = self.components[name]
+        self._components.remove(killed)
+        self._killed[name] = killed.command
+        killed.kill()
+        killed.stop()
+
+    def restart_component(self, name: str) -> Component:
+        """Start a component that was killed, as it was started before."""
+        return self.start_component(name, *self._killed.pop(name))
+
+    def _spawn(self, name: str, command: Sequence[str], *, grace_s: float = 3.0) -> Component:
+        log = self.logs_dir / f"{name}.log"
+        return Component(name, command, env=self._env, log=log, cwd=self.home, grace_s=grace_s)
 
     def _start(self) -> None:
         self.logs_dir.mkdir()
@@ -261,7 +275,8 @@ class LocalStack:
     def _start_airflow(self) -> None:
         self._on_event("starting Airflow: API server, scheduler, triggerer, DAG processor")
         for name, arguments in AIRFLOW_COMPONENTS.items():
-            self.start_component(name, *_airflow(*arguments))
+            # Airflow takes up to ten seconds to end in order; its database goes with the home anyway.
+            self._components.append(self._spawn(name, _airflow(*arguments), grace_s=1.0))
         self._airflow = AirflowApi(self.airflow_url, self.login, check=self.check)
         self._airflow.wait_until_healthy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -81,6 +82,7 @@ class Broker:
             StoreError: the data directory cannot be used; nothing in it was changed.
             BrokerConfigError: the address cannot be listened on.
         """
+        _check_address(self._config.host, self._config.port)
         self._core.load(self._store.open())
         self._core.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
@@ -150,3 +152,17 @@ class Broker:
                 await action()
             except StoreError as error:
                 log.error("%s", error)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Return if the address can be listened on: gRPC prints its reasons, and raises none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise BrokerConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port"
+        ) from error

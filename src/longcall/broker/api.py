@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
+_GOOGLE_SERVICES: Final = (
+    "google.iam.v1.IAMPolicy",
+    "google.pubsub.v1.Publisher",
+    "google.pubsub.v1.SchemaService",
+    "google.pubsub.v1.Subscriber",
+)
 _PULL_WAIT_S: Final = 60.0
 _DEADLINE_MARGIN_S: Final = 0.05
 
@@ -151,9 +157,10 @@ class SubscriberApi:
         left_s: float | None = context.time_remaining()
         wait_s = _PULL_WAIT_S if left_s is None else min(_PULL_WAIT_S, left_s - _DEADLINE_MARGIN_S)
         end_s = self._clock.monotonic_s() + wait_s
+        consumer = Consumer()
         while True:
             leases = subscription.take(
-                Consumer(),
+                consumer,
                 now_s=self._clock.monotonic_s(),
                 lease_s=float(subscription.body.ack_deadline_seconds),
                 max_messages=request.max_messages,
@@ -163,7 +170,7 @@ class SubscriberApi:
             if leases or request.return_immediately or wait_s <= 0:
                 break
             try:
-                await asyncio.wait_for(subscription.wait(), wait_s)
+                await asyncio.wait_for(subscription.wait(consumer), wait_s)
             except TimeoutError:
                 break
         self._core.watch(subscription)
@@ -196,7 +203,28 @@ def generic_handlers(core: BrokerCore, clock: Clock) -> list[grpc.GenericRpcHand
     return [
         grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", publisher),
         grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", subscriber_handlers),
+        _NotYet(),
     ]
+
+
+class _NotYet(grpc.GenericRpcHandler):
+    """Answers the methods of Google Pub/Sub that the broker does not have. All of them are unary."""
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return a handler that refuses; None for what is no method of Google Pub/Sub."""
+        service, _, method = handler_call_details.method.lstrip("/").partition("/")
+        if service not in _GOOGLE_SERVICES:
+            return None
+
+        async def refuse(_: Any, context: Context) -> None:
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"{service}.{method} is not available in this broker; on Google Pub/Sub it may be.",
+            )
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _unary(method: Method, kind: Any) -> grpc.RpcMethodHandler[Any, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from longcall._core.clock import Clock
 from longcall.broker.ack_ids import AckId, decode_ack_id
-from longcall.broker.errors import AlreadyExists, InvalidArgument, NotFound
+from longcall.broker.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from longcall.broker.index import FilterIndex
 from longcall.broker.messages import check_publish
 from longcall.broker.names import project_of
@@ -21,6 +22,7 @@ from longcall.broker.resources import (
     checked_topic,
     updated_subscription,
     updated_topic,
+    with_topic_retention,
 )
 from longcall.broker.store import SavedState, Store, Write
 from longcall.broker.subscription import ActiveSubscription
@@ -29,6 +31,9 @@ from longcall.broker.wire import Wire, seconds_of
 __all__ = ["BrokerCore", "HeldMessage"]
 
 log = logging.getLogger(__name__)
+
+_RETURN_GRACE_S: Final = 600.0
+"""How long after a restart a subscription lives at least, however long the broker was away."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +70,7 @@ class BrokerCore:
         self._subscriptions: dict[str, ActiveSubscription] = {}
         self._by_number: dict[int, ActiveSubscription] = {}
         self._messages: dict[int, HeldMessage] = {}
+        self._unowed: list[int] = []  # stored, and for nobody: the next sweep deletes them
         self._alarms: list[tuple[float, int]] = []
         self._ids = itertools.count(1)
         self.on_alarm: Callable[[], object] = lambda: None
@@ -72,25 +78,29 @@ class BrokerCore:
 
     def load(self, state: SavedState) -> None:
         """Take over what a store has kept. Leases of the past are void: un-acked is ready again."""
-        newest = max((message_id for message_id, _ in state.messages), default=0)
+        now_s = self._now_s()
+        newest = max([0, *(row[0] for row in state.messages), *(row[0] for row in state.subscriptions)])
         # Above every id ever given, if the wall clock has not been set back since: ids are not reused.
-        self._ids = itertools.count(max(newest + 1, round(self._now_s() * 1e6)))
+        self._ids = itertools.count(max(newest + 1, round(now_s * 1e6)))
         for body in state.topics:
             topic = Wire.Topic.FromString(body)
             self._topics[topic.name] = _Topic(topic)
         for number, active_s, body in state.subscriptions:
-            self._attach(ActiveSubscription(number, Wire.Subscription.FromString(body), active_s=active_s))
+            subscription = ActiveSubscription(number, Wire.Subscription.FromString(body), active_s=active_s)
+            subscription.spare(now_s, grace_s=_RETURN_GRACE_S)
+            self._attach(subscription)
         for message_id, body in state.messages:
             message = Wire.PubsubMessage.FromString(body)
             published_s = message.publish_time.ToNanoseconds() / 1e9
             self._messages[message_id] = HeldMessage(message, len(body), published_s)
         for number, message_id in state.deliveries:
-            held, subscription = self._messages.get(message_id), self._by_number.get(number)
-            if held is not None and subscription is not None:
+            held, receiver = self._messages.get(message_id), self._by_number.get(number)
+            if held is not None and receiver is not None:
                 held.owed += 1
-                subscription.queue.add(message_id, held.size_bytes)
-        # A subscription that was deleted while a message for it was written leaves it to nobody.
-        self._messages = {message_id: held for message_id, held in self._messages.items() if held.owed}
+                receiver.queue.add(message_id, held.size_bytes)
+        self._unowed = [message_id for message_id, held in self._messages.items() if not held.owed]
+        for message_id in self._unowed:
+            del self._messages[message_id]
 
     # Topics
 
@@ -111,6 +121,8 @@ class BrokerCore:
         """Change the masked fields."""
         topic = self._topic(update.name)
         topic.body = updated_topic(topic.body, update, paths)
+        for subscription in topic.subscriptions.values():
+            subscription.update(with_topic_retention(subscription.body, topic.body))
         await self._store.write([Write.topic(update.name, topic.body.SerializeToString())])
         return topic.body
 
@@ -135,14 +147,20 @@ class BrokerCore:
     # Subscriptions
 
     async def create_subscription(self, wanted: Any) -> Any:
-        """Create a subscription; what is published after the return will be in it."""
-        body = checked_subscription(wanted)
-        subscription = ActiveSubscription(next(self._ids), body, active_s=self._now_s())
-        if body.name in self._subscriptions:
+        """Create a subscription; what is published after the return will be in it.
+
+        One without a name is given one, in the project of its topic.
+        """
+        body = checked_subscription(wanted, name_if_none=f"longcall-{secrets.token_hex(8)}")
+        body = with_topic_retention(body, self._topic(body.topic).body)
+        now_s = self._now_s()
+        subscription = ActiveSubscription(next(self._ids), body, active_s=now_s)
+        former = self._subscriptions.get(body.name)
+        if former is not None and not former.has_expired(now_s):
             raise AlreadyExists(f"Resource already exists in the project (resource={_id(body.name)}).")
-        self._topic(body.topic)
+        writes = self._detach(former) if former is not None else []
         self._attach(subscription)
-        await self._store.write([_saved(subscription)])
+        await self._store.write([*writes, _saved(subscription)])
         return body
 
     def subscription(self, name: str) -> ActiveSubscription:
@@ -162,20 +180,24 @@ class BrokerCore:
 
     def subscriptions(self, project: str) -> list[Any]:
         """Return the bodies of a project's subscriptions, by name."""
-        names = sorted(self._subscriptions)
-        return [self._subscriptions[name].body for name in names if project_of(name) == project]
+        now_s = self._now_s()
+        return [
+            subscription.body
+            for name, subscription in sorted(self._subscriptions.items())
+            if project_of(name) == project and not subscription.has_expired(now_s)
+        ]
 
     async def delete_subscription(self, name: str) -> None:
         """Delete a subscription and its backlog; its streams end."""
-        subscription = self._subscriptions.get(name)
-        if subscription is None:
-            raise NotFound(f"Resource not found (resource={_id(name)}).")
-        await self._store.write(self._detach(subscription))
+        await self._store.write(self._detach(self.subscription(name)))
 
     # Messages
 
     async def publish(self, topic_name: str, messages: Sequence[Any], *, request_bytes: int) -> list[str]:
-        """Store messages for every subscription whose filter matches, then deliver; return their ids."""
+        """Store messages for every subscription whose filter matches, then deliver; return their ids.
+
+        Cancelling stops the wait, not the publish: what is stored is delivered.
+        """
         topic = self._topic(topic_name)
         check_publish(messages, request_bytes=request_bytes)
         now_s = self._now_s()
@@ -197,9 +219,9 @@ class BrokerCore:
                 [
                     Write.messages((i, held.body.SerializeToString()) for i, held, _ in routed),
                     Write.deliveries((s.number, i) for i, _, wanted in routed for s in wanted),
-                ]
+                ],
+                then=lambda: self._deliver(routed),
             )
-            self._deliver(routed)
         return ids
 
     def message(self, message_id: int) -> HeldMessage:
@@ -215,10 +237,10 @@ class BrokerCore:
         done = [
             ack.message_id
             for ack in self._decode(subscription, ack_ids)
-            if subscription.queue.acknowledge(ack.message_id, ack.generation)
+            if subscription.queue.acknowledge(ack.message_id)
         ]
         if done:
-            subscription.notify_room()
+            subscription.notify()
             await self._store.write(self._settle(subscription, done))
 
     def extend(self, subscription: ActiveSubscription, ack_ids: Iterable[str], *, lease_s: float) -> None:
@@ -233,7 +255,6 @@ class BrokerCore:
         self.watch(subscription)
         if lease_s == 0:
             subscription.notify()
-            subscription.notify_room()
 
     # Time
 
@@ -267,13 +288,17 @@ class BrokerCore:
     async def sweep(self) -> None:
         """Delete expired subscriptions and messages that were kept long enough; save who was active."""
         now_s = self._now_s()
-        writes: list[Write] = []
+        unowed, self._unowed = self._unowed, []
+        writes: list[Write] = [Write.messages_gone(unowed)] if unowed else []
+        oldest_of_all_s = next((held.published_s for held in self._messages.values()), now_s)
         for subscription in list(self._by_number.values()):
             if subscription.has_expired(now_s):
                 log.info("Subscription %s has expired: it was not used", subscription.name)
                 writes += self._detach(subscription)
                 continue
             oldest_s = now_s - seconds_of(subscription.body.message_retention_duration)
+            if oldest_of_all_s >= oldest_s:
+                continue
             if subscription.streams:
                 subscription.active_s = now_s
             if subscription.active_s > subscription.saved_active_s:
@@ -290,6 +315,11 @@ class BrokerCore:
                 writes += self._settle(subscription, stale)
         if writes:
             await self._store.write(writes)
+
+    def end_streams(self) -> None:
+        """Tell whoever waits for messages that the broker stops."""
+        for subscription in self._by_number.values():
+            subscription.end(Unavailable("The broker is stopping; try again."))
 
     # Inside
 
@@ -337,6 +367,8 @@ class BrokerCore:
                 touched.add(subscription)
             if held.owed:
                 self._messages[message_id] = held
+            else:
+                self._unowed.append(message_id)
         for subscription in touched:
             subscription.notify()
 

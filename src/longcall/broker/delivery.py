@@ -15,6 +15,7 @@ from typing import Final
 __all__ = ["Consumer", "DeliveryQueue", "Lease", "RetryDelays"]
 
 _UNLIMITED: Final = 1 << 62
+_TIMERS_SLACK: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,20 +126,19 @@ class DeliveryQueue:
             self._generations[message_id] = generation
             lease = Lease(message_id, generation, size, now_s + lease_s, consumer)
             self._leases[message_id] = lease
-            heapq.heappush(self._timers, (lease.until_s, message_id))
+            self._set_timer(lease.until_s, message_id)
             consumer.messages += 1
             consumer.bytes += size
             taken_bytes += size
             taken.append(lease)
         return taken
 
-    def acknowledge(self, message_id: int, generation: int) -> bool:
+    def acknowledge(self, message_id: int) -> bool:
         """Drop a message for good; tell whether it was still there.
 
-        Without exactly-once delivery, the ack of an older delivery, or one that comes late, counts.
+        Without exactly-once delivery, any delivery of a message may acknowledge it: a superseded or late
+        one, and one from before a restart, since when the generations count from 1 again.
         """
-        if generation > self._generations.get(message_id, 0):
-            return False
         return self.discard(message_id)
 
     def discard(self, message_id: int) -> bool:
@@ -160,7 +160,7 @@ class DeliveryQueue:
             self._return(lease, now_s=now_s)
             return
         lease.until_s = now_s + lease_s
-        heapq.heappush(self._timers, (lease.until_s, message_id))
+        self._set_timer(lease.until_s, message_id)
 
     def expire(self, *, now_s: float) -> None:
         """End leases and rests whose time has come."""
@@ -170,7 +170,7 @@ class DeliveryQueue:
             if lease is not None and lease.until_s <= now_s:
                 self._return(lease, now_s=now_s)
             elif message_id in self._resting and self._resting[message_id][0] <= now_s:
-                self._make_ready(message_id, self._resting.pop(message_id)[1])
+                self._ready[message_id] = self._resting.pop(message_id)[1]
 
     def next_expiry_s(self) -> float | None:
         """Return when `expire` may next have something to do; None: never."""
@@ -192,14 +192,22 @@ class DeliveryQueue:
         delay_s = self.delays.after(lease.generation)
         if delay_s > 0:
             self._resting[lease.message_id] = (now_s + delay_s, lease.size_bytes)
-            heapq.heappush(self._timers, (now_s + delay_s, lease.message_id))
+            self._set_timer(now_s + delay_s, lease.message_id)
         else:
-            self._make_ready(lease.message_id, lease.size_bytes)
+            # Behind what waits: a message that is always given back must not starve the others.
+            self._ready[lease.message_id] = lease.size_bytes
 
-    def _make_ready(self, message_id: int, size_bytes: int) -> None:
-        self._ready[message_id] = size_bytes
-        # A redelivery goes before what is newer; without ordering keys, a plain front is near enough.
-        self._ready.move_to_end(message_id, last=False)
+    def _set_timer(self, at_s: float, message_id: int) -> None:
+        heapq.heappush(self._timers, (at_s, message_id))
+        if len(self._timers) > 2 * (len(self._leases) + len(self._resting)) + _TIMERS_SLACK:
+            self._drop_void_timers()
+
+    def _drop_void_timers(self) -> None:
+        """Forget the timers of leases that were extended or have ended: one is left for each message."""
+        live = [(lease.until_s, message_id) for message_id, lease in self._leases.items()]
+        live += [(until_s, message_id) for message_id, (until_s, _) in self._resting.items()]
+        heapq.heapify(live)
+        self._timers = live
 
 
 def _free(lease: Lease) -> None:

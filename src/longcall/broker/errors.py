@@ -12,6 +12,7 @@ __all__ = [
     "InvalidArgument",
     "NotFound",
     "StoreError",
+    "Unavailable",
     "Unimplemented",
 ]
 
@@ -48,6 +49,13 @@ class FailedPrecondition(BrokerError):
     """What the request names is not in a state for it."""
 
     code = "FAILED_PRECONDITION"
+
+
+class Unavailable(BrokerError):
+    """The broker is about to stop; another may take its place."""
+
+    code = "UNAVAILABLE"
+    retryable = True
 
 
 class Unimplemented(BrokerError):

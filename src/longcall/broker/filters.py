@@ -141,6 +141,8 @@ _SIMPLE_ESCAPES = {
     "v": "\v",
 }
 _MAX_CODE_POINT = 0x10FFFF
+_MAX_DEPTH: Final = 128
+"""Of parentheses. No filter of 256 bytes that is one nests deeper, so this only bounds what is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +171,13 @@ def _refusal(text: str, at: int, why: str) -> InvalidArgument:
 
 
 class _Parser:
-    """Recursive descent over the tokens. 256 bytes bound the depth of its recursion."""
+    """Recursive descent over the tokens, to a bounded depth."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self._text = text
         self._tokens = tokens
         self._next = 0
+        self._depth = 0
 
     def expression(self) -> Filter:
         first = self._unary()
@@ -209,9 +212,7 @@ class _Parser:
 
     def _primary(self) -> Filter:
         if self._take_symbol("("):
-            inner = self.expression()
-            self.expect("symbol", "a closing parenthesis", ")")
-            return inner
+            return self._rest_of_group()
         if self._take_word("hasPrefix"):
             self.expect("symbol", "a parenthesis after hasPrefix", "(")
             self._expect_attributes()
@@ -231,6 +232,15 @@ class _Parser:
             self.expect("symbol", "= or != after the key", "=")
         equals = Equals(key, self._string("the value, a string in double quotes"))
         return Not(equals) if negated else equals
+
+    def _rest_of_group(self) -> Filter:
+        if self._depth == _MAX_DEPTH:
+            raise self._refuse(f"parentheses are nested more than {_MAX_DEPTH} deep")
+        self._depth += 1
+        inner = self.expression()
+        self.expect("symbol", "a closing parenthesis", ")")
+        self._depth -= 1
+        return inner
 
     def _expect_attributes(self) -> None:
         if not self._take_word("attributes"):

@@ -1,16 +1,16 @@
 """Which subscriptions of a topic may match a message, without asking each of them.
 
 A filter that demands an equality or a prefix is filed under it: a publish looks
-up its own attributes and touches only those. Whatever else a filter says is
-checked on the few that are found. The rest (no filter, OR, NOT, mere presence
+up its own attributes and touches only those, so that it costs the same with ten
+subscriptions as with ten thousand. Whatever else a filter says is checked on the
+few that are found. The rest (no filter, OR, NOT, mere presence
 of a key) is asked one by one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from longcall.broker.filters import And, Equals, Filter, HasPrefix
@@ -18,57 +18,76 @@ from longcall.broker.filters import And, Equals, Filter, HasPrefix
 __all__ = ["FilterIndex"]
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
 
 
-@dataclass(slots=True)
 class FilterIndex(Generic[_T]):
     """Members with a filter each; a member is in once."""
 
-    _equal: dict[tuple[str, str], dict[_T, Filter]] = field(default_factory=lambda: defaultdict(dict))
-    _prefix: dict[str, dict[str, dict[_T, Filter]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
-    )
-    _rest: dict[_T, Filter] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._equal: dict[tuple[str, str], dict[_T, Filter]] = {}
+        self._prefix: dict[tuple[str, str], dict[_T, Filter]] = {}
+        self._rest: dict[_T, Filter] = {}
+        # For each key, how many prefixes have which length: a publish tries the lengths, not the prefixes.
+        self._lengths: dict[str, Counter[int]] = {}
 
     def add(self, member: _T, wanted: Filter) -> None:
         """File a member under its filter."""
-        self._place(wanted)[member] = wanted
+        match _demand(wanted):
+            case Equals(key=key, value=value):
+                self._equal.setdefault((key, value), {})[member] = wanted
+            case HasPrefix(key=key, prefix=prefix):
+                if (key, prefix) not in self._prefix:
+                    self._prefix[key, prefix] = {}
+                    self._lengths.setdefault(key, Counter())[len(prefix)] += 1
+                self._prefix[key, prefix][member] = wanted
+            case _:
+                self._rest[member] = wanted
 
     def remove(self, member: _T, wanted: Filter) -> None:
         """Take out a member that was added with this filter."""
-        del self._place(wanted)[member]
         match _demand(wanted):
-            case Equals(key=key, value=value) if not self._equal[key, value]:
-                del self._equal[key, value]
-            case HasPrefix(key=key, prefix=prefix) if not self._prefix[key][prefix]:
-                del self._prefix[key][prefix]
+            case Equals(key=key, value=value):
+                _take_out(self._equal, (key, value), member)
+            case HasPrefix(key=key, prefix=prefix):
+                if _take_out(self._prefix, (key, prefix), member):
+                    self._forget_length(key, len(prefix))
             case _:
-                pass
+                del self._rest[member]
 
     def matching(self, attributes: Mapping[str, str]) -> Iterator[_T]:
         """Yield the members whose filter matches, each once."""
-        for member, wanted in self._rest.items():
-            if wanted.matches(attributes):
-                yield member
-        for key, value in attributes.items():
-            for member, wanted in self._equal.get((key, value), {}).items():
+        for place in self._places(attributes):
+            for member, wanted in place.items():
                 if wanted.matches(attributes):
                     yield member
-            prefixes = self._prefix.get(key)
-            if prefixes:
-                for length in {len(prefix) for prefix in prefixes if len(prefix) <= len(value)}:
-                    for member, wanted in prefixes.get(value[:length], {}).items():
-                        if wanted.matches(attributes):
-                            yield member
 
-    def _place(self, wanted: Filter) -> dict[_T, Filter]:
-        match _demand(wanted):
-            case Equals(key=key, value=value):
-                return self._equal[key, value]
-            case HasPrefix(key=key, prefix=prefix):
-                return self._prefix[key][prefix]
-            case _:
-                return self._rest
+    def _places(self, attributes: Mapping[str, str]) -> Iterator[Mapping[_T, Filter]]:
+        """Yield wherever a member may be filed that a message with these attributes is for."""
+        yield self._rest
+        for key, value in attributes.items():
+            if (key, value) in self._equal:
+                yield self._equal[key, value]
+            for length in self._lengths.get(key, ()):
+                if length <= len(value) and (key, value[:length]) in self._prefix:
+                    yield self._prefix[key, value[:length]]
+
+    def _forget_length(self, key: str, length: int) -> None:
+        lengths = self._lengths[key]
+        lengths[length] -= 1
+        if lengths[length] == 0:
+            del lengths[length]
+        if not lengths:
+            del self._lengths[key]
+
+
+def _take_out(places: dict[_K, dict[_T, Filter]], place: _K, member: _T) -> bool:
+    """Remove a member from its place; tell whether that was the last one there."""
+    del places[place][member]
+    if places[place]:
+        return False
+    del places[place]
+    return True
 
 
 def _demand(wanted: Filter) -> Equals | HasPrefix | None:

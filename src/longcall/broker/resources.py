@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from longcall.broker.delivery import RetryDelays
 from longcall.broker.errors import InvalidArgument, Unimplemented
-from longcall.broker.names import check_labels, check_name
+from longcall.broker.names import check_labels, check_name, project_of
 from longcall.broker.wire import Duration, Wire, seconds_of, set_seconds
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "retry_delays",
     "updated_subscription",
     "updated_topic",
+    "with_topic_retention",
 ]
 
 DELETED_TOPIC: Final = "_deleted-topic_"
 
+_DEFAULT_ACK_DEADLINE_S: Final = 10
 _DAY_S: Final = 24 * 3600.0
 _MIN_RETENTION_S: Final = 600.0
 _MAX_RETENTION_S: Final = 31 * _DAY_S
@@ -41,6 +43,7 @@ _SUBSCRIPTION_MUTABLE: Final = (
     "message_retention_duration",
     "retry_policy",
 )
+_SUBSCRIPTION_OUTPUT: Final = ("detached", "state", "topic_message_retention_duration")
 _TOPIC_MUTABLE: Final = ("labels", "message_retention_duration")
 
 
@@ -58,26 +61,28 @@ def checked_topic(topic: Any) -> Any:  # protobuf classes have no hints
     return created
 
 
-def checked_subscription(subscription: Any) -> Any:
+def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
     """Return the subscription as it is created, with the defaults filled in.
+
+    Args:
+        subscription: as the client sent it.
+        name_if_none: id for one that comes without a name; it will be in the project of the topic.
 
     Raises:
         InvalidArgument: names the field.
         Unimplemented: it asks for what this broker cannot do yet.
     """
-    check_name(subscription.name, "subscriptions")
+    if subscription.name:
+        check_name(subscription.name, "subscriptions")
     check_name(subscription.topic, "topics")
     created = Wire.Subscription()
     created.CopyFrom(subscription)
-    if created.ack_deadline_seconds == 0:
-        created.ack_deadline_seconds = 10
-    if not created.HasField("message_retention_duration"):
-        set_seconds(created.message_retention_duration, _DEFAULT_RETENTION_S)
-    if not created.HasField("expiration_policy"):
-        set_seconds(created.expiration_policy.ttl, _DEFAULT_TTL_S)
-    if created.HasField("retry_policy"):
-        _fill_backoff(created.retry_policy)
+    for field in _SUBSCRIPTION_OUTPUT:
+        created.ClearField(field)
+    if not created.name:
+        created.name = f"projects/{project_of(created.topic)}/subscriptions/{name_if_none}"
     created.push_config.SetInParent()
+    _fill_defaults(created)
     _check_subscription_values(created)
     created.state = 1  # ACTIVE
     return created
@@ -108,10 +113,19 @@ def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -
         fixed=_SUBSCRIPTION_FIXED,
         kind="Subscription",
     )
-    if changed.HasField("retry_policy"):
-        _fill_backoff(changed.retry_policy)
+    _fill_defaults(changed)
     _check_subscription_values(changed)
     return changed
+
+
+def with_topic_retention(subscription: Any, topic: Any) -> Any:
+    """Return a subscription that shows for how long its topic keeps messages, if it does."""
+    shown = Wire.Subscription()
+    shown.CopyFrom(subscription)
+    shown.ClearField("topic_message_retention_duration")
+    if topic.HasField("message_retention_duration"):
+        shown.topic_message_retention_duration.CopyFrom(topic.message_retention_duration)
+    return shown
 
 
 def expires_after_s(subscription: Any) -> float | None:
@@ -228,6 +242,17 @@ def _check_ttl(ttl_s: float, retention_s: float) -> None:
             f"than the TTL in the subscription's expiration policy ({ttl_s:.0f} seconds), since messages "
             "cannot be retained past subscription expiration."
         )
+
+
+def _fill_defaults(subscription: Any) -> None:
+    if subscription.ack_deadline_seconds == 0:
+        subscription.ack_deadline_seconds = _DEFAULT_ACK_DEADLINE_S
+    if not subscription.HasField("message_retention_duration"):
+        set_seconds(subscription.message_retention_duration, _DEFAULT_RETENTION_S)
+    if not subscription.HasField("expiration_policy"):
+        set_seconds(subscription.expiration_policy.ttl, _DEFAULT_TTL_S)
+    if subscription.HasField("retry_policy"):
+        _fill_backoff(subscription.retry_policy)
 
 
 def _fill_backoff(policy: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -16,6 +17,7 @@ from longcall.broker.api import generic_handlers
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core import BrokerCore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
+from longcall.broker.health import HealthApi
 from longcall.broker.store import MemoryStore, SqliteStore
 from longcall.broker.wire import Wire
 
@@ -52,13 +54,15 @@ class Broker:
         self._core = BrokerCore(self._store, self._clock)
         self._server: grpc.aio.Server | None = None
         self._alarm = asyncio.Event()
+        self._health = HealthApi()
         self._tasks: list[asyncio.Task[None]] = []
         self.port = self._config.port
 
     @property
     def address(self) -> str:
         """`host:port`: the value of PUBSUB_EMULATOR_HOST."""
-        return f"{self._config.host}:{self.port}"
+        host = self._config.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -78,10 +82,11 @@ class Broker:
             StoreError: the data directory cannot be used; nothing in it was changed.
             BrokerConfigError: the address cannot be listened on.
         """
+        _check_address(self._config.host, self._config.port)
         self._core.load(self._store.open())
         self._core.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(generic_handlers(self._core, self._clock))
+        server.add_generic_rpc_handlers([self._health.handler(), *generic_handlers(self._core, self._clock)])
         try:
             self.port = server.add_insecure_port(self.address)
         except RuntimeError as error:
@@ -101,6 +106,8 @@ class Broker:
         server, self._server = self._server, None
         if server is None:
             return
+        self._health.stop()
+        self._core.end_streams()
         await server.stop(_DRAIN_S)
         for task in self._tasks:
             task.cancel()
@@ -145,3 +152,17 @@ class Broker:
                 await action()
             except StoreError as error:
                 log.error("%s", error)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Return if the address can be listened on: gRPC prints its reasons, and raises none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise BrokerConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port"
+        ) from error

@@ -13,7 +13,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -121,8 +121,12 @@ class Store(Protocol):
         """
         ...
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
         """Make the writes durable, all or none, in the order of the calls.
+
+        Args:
+            writes: one transaction, or part of one.
+            then: called once they are durable, even if the caller no longer waits; in the caller's loop.
 
         Raises:
             StoreError: none of them was.
@@ -141,8 +145,10 @@ class MemoryStore:
         """Return nothing."""
         return SavedState()
 
-    async def write(self, writes: Sequence[Write]) -> None:
-        """Do nothing."""
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
+        """Do what comes then."""
+        if then is not None:
+            then()
 
     def close(self) -> None:
         """Do nothing."""
@@ -151,6 +157,7 @@ class MemoryStore:
 @dataclass(slots=True)
 class _Batch:
     writes: Sequence[Write]
+    then: Callable[[], None] | None
     done: asyncio.Future[None]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -204,9 +211,11 @@ class SqliteStore:
         self._thread.start()
         return state
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
         """Queue the writes and return when they are committed."""
-        batch = _Batch(writes, asyncio.get_running_loop().create_future())
+        if self._thread is None:
+            raise StoreError("the store is closed")
+        batch = _Batch(writes, then, asyncio.get_running_loop().create_future())
         self._queue.put(batch)
         await batch.done
 
@@ -268,6 +277,8 @@ def _commit(db: sqlite3.Connection, batches: Sequence[_Batch]) -> StoreError | N
 def _settle(batches: Sequence[_Batch], error: StoreError | None) -> None:
     def settle() -> None:
         for batch in batches:
+            if error is None and batch.then is not None:
+                batch.then()
             if batch.done.cancelled():
                 continue
             if error is None:

@@ -15,7 +15,8 @@ from longcall._core.clock import Clock
 from longcall.broker.ack_ids import AckId, encode_ack_id
 from longcall.broker.core import BrokerCore
 from longcall.broker.delivery import Consumer, Lease
-from longcall.broker.errors import BrokerError, InvalidArgument
+from longcall.broker.errors import InvalidArgument
+from longcall.broker.names import check_name
 from longcall.broker.subscription import ActiveSubscription
 from longcall.broker.wire import Wire
 
@@ -46,7 +47,7 @@ class StreamingPull:
         first = await anext(requests, None)
         if first is None:
             return
-        subscription = self._core.subscription(first.subscription)
+        subscription = self._core.subscription(check_name(first.subscription, "subscriptions"))
         self._lease_s = _check_stream_lease(first.stream_ack_deadline_seconds)
         consumer = Consumer(
             max_messages=first.max_outstanding_messages if first.max_outstanding_messages > 0 else _UNLIMITED,
@@ -59,11 +60,12 @@ class StreamingPull:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             subscription.streams -= 1
+            subscription.active_s = self._clock.now().timestamp()
             for task in (reading, writing):
                 task.cancel()
             outcomes = await asyncio.gather(reading, writing, return_exceptions=True)
         for outcome in outcomes:
-            if isinstance(outcome, BrokerError):
+            if isinstance(outcome, Exception):
                 raise outcome
 
     async def _read(
@@ -106,7 +108,7 @@ class StreamingPull:
                 max_bytes=MAX_RESPONSE_BYTES,
             )
             if not leases:
-                await subscription.wait()
+                await subscription.wait(consumer)
                 continue
             self._core.watch(subscription)
             response = Wire.StreamingPullResponse()

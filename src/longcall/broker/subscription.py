@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import Any
 
 from longcall.broker.delivery import Consumer, DeliveryQueue, Lease
-from longcall.broker.errors import NotFound
+from longcall.broker.errors import BrokerError, NotFound
 from longcall.broker.filters import Filter, parse_filter
 from longcall.broker.resources import expires_after_s, retry_delays
 
@@ -38,8 +37,8 @@ class ActiveSubscription:
         self.saved_active_s = active_s
         self.streams = 0
         self.alarm_s: float | None = None
-        self._deleted = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._ended: BrokerError | None = None
+        self._waiting: list[_Place] = []  # the first has waited longest
 
     @property
     def name(self) -> str:
@@ -49,7 +48,7 @@ class ActiveSubscription:
     @property
     def is_deleted(self) -> bool:
         """Whether it is gone; whoever holds on to it must let go."""
-        return self._deleted
+        return isinstance(self._ended, NotFound)
 
     def update(self, body: Any) -> None:
         """Take on a changed body."""
@@ -61,12 +60,21 @@ class ActiveSubscription:
         ttl_s = expires_after_s(self.body)
         return ttl_s is not None and self.streams == 0 and now_s - self.active_s >= ttl_s
 
+    def spare(self, now_s: float, *, grace_s: float) -> None:
+        """Let it live for `grace_s` at least: nobody could use it while the broker was away."""
+        ttl_s = expires_after_s(self.body)
+        if ttl_s is not None:
+            self.active_s = max(self.active_s, now_s - ttl_s + grace_s)
+
     def delete(self) -> None:
-        """End it; everybody who waits is told."""
-        self._deleted = True
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_exception(self.gone())
+        """End it for good."""
+        self.end(self.gone())
+
+    def end(self, why: BrokerError) -> None:
+        """Give nothing more away; whoever waits, or comes to take, is told why."""
+        self._ended = why
+        for place in self._waiting:
+            place.wake()
         self._waiting.clear()
 
     def gone(self) -> NotFound:
@@ -74,37 +82,49 @@ class ActiveSubscription:
         return NotFound(f"Resource not found (resource={self.name.rpartition('/')[2]}).")
 
     def notify(self) -> None:
-        """Wake as many who wait as there are messages for."""
-        for _ in range(min(self.queue.ready, len(self._waiting))):
-            self._wake_one()
+        """Wake those who wait and have room, in turn, at most one for each message that is ready."""
+        left = self.queue.ready
+        for place in list(self._waiting) if left else ():
+            if place.consumer.has_room:
+                self._waiting.remove(place)
+                place.wake()
+                left -= 1
+            if not left:
+                break
 
-    def notify_room(self) -> None:
-        """Wake everybody: somebody may have room again."""
-        if self.queue.ready:
-            for _ in range(len(self._waiting)):
-                self._wake_one()
-
-    async def wait(self) -> None:
-        """Wait until there may be something to take.
+    async def wait(self, consumer: Consumer) -> None:
+        """Wait until there may be something that the consumer has room for.
 
         Raises:
-            NotFound: the subscription was deleted.
+            BrokerError: why there will be nothing more, e.g. NotFound after a delete.
         """
-        if self._deleted:
-            raise self.gone()
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        if self._ended is not None:
+            raise self._ended
+        place = _Place(consumer)
+        self._waiting.append(place)
         try:
-            await waiter
-        finally:
+            await place.woken
+        except asyncio.CancelledError:
             with suppress(ValueError):
-                self._waiting.remove(waiter)
+                self._waiting.remove(place)
+            # It may have been woken for a message, and leaves without: that is for somebody else now.
+            self.notify()
+            raise
+        if self._ended is not None:
+            raise self._ended
 
     def take(
         self, consumer: Consumer, *, now_s: float, lease_s: float, max_messages: int, max_bytes: int
     ) -> list[Lease]:
-        """Lease what is ready, leaving a fair share to the others that are waiting."""
-        share = -(-self.queue.ready // (len(self._waiting) + 1))
+        """Lease what is ready, leaving a fair share to the others that wait with room.
+
+        Raises:
+            BrokerError: why there is nothing more, as `wait`.
+        """
+        if self._ended is not None:
+            raise self._ended
+        others = sum(place.consumer.has_room for place in self._waiting)
+        share = -(-self.queue.ready // (others + 1))
         taken = self.queue.take(
             consumer,
             now_s=now_s,
@@ -112,13 +132,17 @@ class ActiveSubscription:
             max_messages=min(max_messages, max(share, 1)),
             max_bytes=max_bytes,
         )
-        if self.queue.ready:
-            self.notify()
+        self.notify()
         return taken
 
-    def _wake_one(self) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+
+class _Place:
+    """Where one consumer waits its turn."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)

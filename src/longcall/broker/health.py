@@ -1,0 +1,62 @@
+"""The gRPC health service: answers that the broker serves, until it stops.
+
+Rests on `grpc/health/v1/health.proto`. The ready-made servicer of
+grpcio-health-checking brings a thread pool and a second kind of handler along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+__all__ = ["HealthApi"]
+
+_SERVICES: Final = ("", "google.pubsub.v1.Publisher", "google.pubsub.v1.Subscriber")
+
+
+class HealthApi:
+    """`grpc.health.v1.Health`. For one event loop."""
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Answer NOT_SERVING from now on, also to those who watch."""
+        self._stopping.set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return the handler for a `grpc.aio` server."""
+        request, response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(
+                self._check,
+                request_deserializer=request.FromString,
+                response_serializer=response.SerializeToString,
+            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                self._watch,
+                request_deserializer=request.FromString,
+                response_serializer=response.SerializeToString,
+            ),
+        }
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)
+
+    async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        if request.service not in _SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service[:100]!r}")
+        return self._status(request.service)
+
+    async def _watch(self, request: Any, _: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        yield self._status(request.service)
+        await self._stopping.wait()
+        yield self._status(request.service)
+
+    def _status(self, service: str) -> Any:
+        response = health_pb2.HealthCheckResponse
+        if service not in _SERVICES:
+            return response(status=response.SERVICE_UNKNOWN)
+        return response(status=response.NOT_SERVING if self._stopping.is_set() else response.SERVING)

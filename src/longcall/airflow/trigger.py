@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from contextlib import asynccontextmanager
+from typing import ClassVar, Final
 
 from asgiref.sync import sync_to_async
 
@@ -48,6 +49,8 @@ class CompletionTrigger(BaseTrigger):
     Killed and started again, here or in another triggerer, it waits on, and fires for a completion
     that came in between. Two copies running at once do no harm.
     """
+
+    _is_warm: ClassVar[bool] = False
 
     def __init__(self, *, call: dict[str, JsonValue], keep_inbox: bool = False) -> None:
         """Wait for `call`, a `CallRecord` as JSON; `keep_inbox` leaves the clean-up to another task."""
@@ -106,7 +109,7 @@ class CompletionTrigger(BaseTrigger):
     async def _wait(self, record: CallRecord) -> dict[str, JsonValue]:
         event: dict[str, JsonValue] = {"correlid": record.correlid}
         try:
-            async with shared_router(record.gcp_conn_id) as shared:
+            async with shared_router(record.gcp_conn_id) as shared, self._warm_up():
                 arrived = await self._receive_once(shared, record)
                 if arrived is None:
                     return event | {"status": EventStatus.TIMED_OUT}
@@ -117,6 +120,25 @@ class CompletionTrigger(BaseTrigger):
             # A retry makes a new inbox; it cannot make new credentials.
             retryable = not isinstance(error, TransportDenied)
             return event | {"status": EventStatus.FAILED, "error": str(error), "retryable": retryable}
+
+    @asynccontextmanager
+    async def _warm_up(self) -> AsyncIterator[None]:
+        """Have Airflow build what answers a trigger's requests, while there is time.
+
+        It does so at the first request of a triggerer, which then takes seconds: too long for the one
+        that stores a completion. The answer does not matter here.
+        """
+        task: TaskKey | None = self.task_instance
+        if task is None or CompletionTrigger._is_warm:
+            yield
+            return
+        CompletionTrigger._is_warm = True
+        asking = asyncio.create_task(load_xcom(task, CALL_XCOM_KEY))
+        try:
+            yield
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
 
     async def _receive_once(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue] | None:
         """Receive the completion unless an earlier run of this trigger has; None when time is up.

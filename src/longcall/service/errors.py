@@ -36,7 +36,7 @@ class ServiceUnavailable(LongcallError):
     retryable = True
 
 
-class CallFailure(Exception):
+class CallFailure(LongcallError):
     """Raised by a handler to fail its call with these words.
 
     Any other exception fails it too, with the exception's type and text, as retryable.
@@ -61,6 +61,7 @@ class CallFailure(Exception):
             retry_after: how long the caller should wait before it tries again.
         """
         super().__init__(f"{title}: {detail}" if detail else title)
+        self.retryable = retryable
         self.problem = Problem(
             title=title,
             detail=detail,

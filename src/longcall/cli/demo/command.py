@@ -96,7 +96,11 @@ def _make_stack(screen: Screen) -> LocalStack:
             # As many models at a time as there are cores: each gets one thread.
             "OMP_NUM_THREADS": "1",
         },
-        airflow_config={"CORE__PARALLELISM": str(_WORKER_SLOTS)},
+        airflow_config={
+            "CORE__PARALLELISM": str(_WORKER_SLOTS),
+            # A fifth of a second more until a task resumes, for a fifth of a core that can train models.
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        },
         on_event=screen.say,
     )
 

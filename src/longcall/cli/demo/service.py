@@ -55,7 +55,9 @@ def _build(name: str) -> ClassifierMixin:
     models: Mapping[str, ClassifierMixin] = {
         "random forest": RandomForestClassifier(n_estimators=80, random_state=0),
         "extra trees": ExtraTreesClassifier(n_estimators=100, random_state=0),
-        "neural network": make_pipeline(StandardScaler(), MLPClassifier((48,), max_iter=200, tol=2e-3, random_state=0)),
+        "neural network": make_pipeline(
+            StandardScaler(), MLPClassifier((48,), max_iter=200, tol=2e-3, random_state=0)
+        ),
         "support vectors": SVC(gamma=0.001, C=10),
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
     }

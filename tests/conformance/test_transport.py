@@ -13,6 +13,7 @@ from longcall.transport import (
     InboxConflict,
     InboxNotFound,
     TopicNotFound,
+    Transport,
     TransportRefused,
     TransportUnavailable,
 )
@@ -21,8 +22,18 @@ if TYPE_CHECKING:
     from conftest import System
 
 LEASE_S = 10.0
+WAIT_S = 30.0
 DAY_S = 86400.0
-HOSTILE = ["it's", "a b" * 3, "semi;colon", "(paren) AND NOT x", "percent%20", "ünïcode-日本", 'quote"d', "back\\"]
+HOSTILE = [
+    "it's",
+    "a b" * 3,
+    "semi;colon",
+    "(paren) AND NOT x",
+    "percent%20",
+    "ünïcode-日本",
+    'quote"d',
+    "back\\",
+]
 MISSING = "projects/p/subscriptions/no-such-inbox"
 
 
@@ -148,7 +159,7 @@ async def test_released_message_is_delivered_again_at_once(system: System) -> No
 
 
 async def test_message_left_by_a_closed_stream_comes_again(system: System) -> None:
-    spec = system.spec()
+    spec = system.spec(ack_deadline_s=LEASE_S)
     await system.transport.create_inbox(spec)
     await system.publish("left")
     async with system.transport.open_stream(spec.name, lease_s=LEASE_S) as stream:
@@ -199,23 +210,23 @@ async def test_nothing_to_acknowledge_is_nothing_to_do(system: System) -> None:
 async def test_two_streams_share_an_inbox(system: System) -> None:
     spec = system.spec()
     await system.transport.create_inbox(spec)
-    async with (
-        system.transport.open_stream(spec.name, lease_s=600.0) as one,
-        system.other.open_stream(spec.name, lease_s=600.0) as two,
-    ):
-        receiving = {asyncio.create_task(system.receive(stream)) for stream in (one, two)}
-        published = {await system.publish(str(number)) for number in range(10)}
-        received: list[str] = []
-        while len(received) < 10:
-            done, receiving = await asyncio.wait(receiving, return_when=asyncio.FIRST_COMPLETED)
-            received += [task.result().message.message_id for task in done]
-            if len(received) < 10:
-                receiving |= {asyncio.create_task(system.receive(stream)) for stream in (one, two)[: len(done)]}
-        for task in receiving:
-            task.cancel()
-        await asyncio.gather(*receiving, return_exceptions=True)
+    received: asyncio.Queue[str] = asyncio.Queue()
 
-    assert sorted(received) == sorted(published)
+    async def consume(transport: Transport) -> None:
+        async with transport.open_stream(spec.name, lease_s=600.0) as stream:
+            async for delivery in stream:
+                received.put_nowait(delivery.message.message_id)
+
+    consumers = [asyncio.create_task(consume(each)) for each in (system.transport, system.other)]
+    published = [await system.publish(str(number)) for number in range(10)]
+    async with asyncio.timeout(WAIT_S):
+        arrived = [await received.get() for _ in published]
+    for consumer in consumers:
+        consumer.cancel()
+    await asyncio.gather(*consumers, return_exceptions=True)
+
+    assert sorted(arrived) == sorted(published)
+    assert received.empty()
 
 
 async def test_deleting_an_inbox_ends_its_stream(system: System) -> None:

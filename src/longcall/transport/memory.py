@@ -12,7 +12,7 @@ import itertools
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -323,10 +323,8 @@ class _Stream:
     async def _wait_for_change(self) -> None:
         end_s = self._inbox.next_end_s()
         pause_s = None if end_s is None else max(0.0, end_s - self._clock.monotonic_s())
-        try:
+        with suppress(TimeoutError):  # a lease has ended
             await asyncio.wait_for(self.changed.wait(), pause_s)
-        except TimeoutError:
-            pass  # a lease has ended
 
 
 def _check_spec(spec: InboxSpec) -> None:
@@ -339,7 +337,8 @@ def _check_spec(spec: InboxSpec) -> None:
         raise TransportRefused(f"expires_after_s: {DAY_S:g} at least", resource=spec.name)
     if spec.retention_s > spec.expires_after_s:
         raise TransportRefused(
-            "retention_s: no longer than expires_after_s, since nothing outlives its inbox", resource=spec.name
+            "retention_s: no longer than expires_after_s, since nothing outlives its inbox",
+            resource=spec.name,
         )
 
 

@@ -59,6 +59,8 @@ class InboxStream(Protocol):
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Yield each delivery once; the same message may come again under another ack id.
 
+        Cancelling whoever waits for the next delivery may end the stream: open another.
+
         Raises:
             InboxNotFound: the inbox does not exist, or no longer.
             TransportUnavailable: the connection broke or was closed; open another stream.

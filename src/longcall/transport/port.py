@@ -29,7 +29,7 @@ class InboxSpec:
     Attributes:
         name: full path of the subscription.
         topic: full path of the topic, which must exist.
-        filter: in the Pub/Sub filter language; immutable once created.
+        filter: in the Pub/Sub filter language; immutable once created. Empty lets everything through.
         expires_after_s: unused for so long, the inbox deletes itself; 24 h at least; None: never.
         retention_s: how long a report waits to be acknowledged, 10 min to 31 d.
         ack_deadline_s: how long a delivered report stays leased, 10 to 600 s.
@@ -59,15 +59,21 @@ class InboxStream(Protocol):
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Yield each delivery once; the same message may come again under another ack id.
 
+        Cancelling whoever waits for the next delivery may end the stream: open another.
+
         Raises:
             InboxNotFound: the inbox does not exist, or no longer.
-            TransportUnavailable: the connection broke; open another stream.
+            TransportUnavailable: the connection broke or was closed; open another stream.
         """
         ...
 
 
 class Transport(Protocol):
     """A connection to the message system. Made in one event loop and used in it alone."""
+
+    async def create_topic(self, name: str) -> None:
+        """Create a topic, which an administrator does once; one that exists is left as it is."""
+        ...
 
     async def publish(self, topic: str, message: Message) -> str:
         """Publish and return the message id, once the message is stored.
@@ -87,6 +93,7 @@ class Transport(Protocol):
         Raises:
             TopicNotFound: not retryable.
             InboxConflict: an inbox of this name exists, with another topic or filter.
+            TransportRefused: a value is out of its range, or the retention exceeds the expiration.
         """
         ...
 
@@ -97,7 +104,12 @@ class Transport(Protocol):
     def open_stream(self, inbox: str, *, lease_s: float) -> AbstractAsyncContextManager[InboxStream]:
         """Open a stream of the inbox's messages, each leased for `lease_s` (10 to 600 s).
 
-        Leaving the context closes the stream; what it delivered and nobody acknowledged comes again.
+        Leaving the context closes the stream; what it delivered and nobody acknowledged comes again when
+        its lease ends.
+
+        Raises:
+            InboxNotFound: here, or from the stream.
+            TransportUnavailable: here, or from the stream.
         """
         ...
 
@@ -114,5 +126,5 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the connection. A repeat does nothing."""
+        """Close the connection. A repeat does nothing; any other use afterwards is refused."""
         ...

@@ -7,13 +7,23 @@ set, nobody is asked for credentials.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Final, Self
+from functools import partial
+from typing import Final, Self, TypeAlias
 
 import grpc
-from google.api_core.exceptions import AlreadyExists, NotFound
+from google.api_core.exceptions import (
+    Aborted,
+    AlreadyExists,
+    NotFound,
+    ResourceExhausted,
+    ServiceUnavailable,
+    Unknown,
+)
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
@@ -30,28 +40,51 @@ from google.pubsub_v1.types import (
 
 from longcall.contract import Message
 from longcall.transport._google_errors import translated
-from longcall.transport.errors import InboxConflict, InboxNotFound, TopicNotFound
+from longcall.transport.errors import (
+    InboxConflict,
+    InboxNotFound,
+    TopicNotFound,
+    TransportRefused,
+    TransportUnavailable,
+)
 from longcall.transport.port import Delivery, InboxSpec, InboxStream
 
 __all__ = ["PubSubTransport"]
 
 _EMULATOR_VARIABLE: Final = "PUBSUB_EMULATOR_HOST"
-_CHANNEL_OPTIONS: Final = (
+_POOLED_OPTIONS: Final = (
+    # Without it channels to one address share one connection, and a pool of them is none.
+    ("grpc.use_local_subchannel_pool", 1),
+    # gRPC's own pause grows to two minutes; a broker that is back is to be found at once.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+_EMULATOR_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 24 * 1024 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
+    *_POOLED_OPTIONS,
 )
-_STREAMS_PER_CHANNEL: Final = 80
+_STREAMS_PER_CONNECTION: Final = 80
 """Google closes a connection to new streams at about 100."""
 _ACK_BATCH: Final = 1000
 _KEEPALIVE_S: Final = 30.0
 _TIMEOUT_S: Final = 30.0
+_ADMIN_RETRY: Final = AsyncRetry(
+    predicate=if_exception_type(Aborted, ResourceExhausted, ServiceUnavailable, Unknown),
+    initial=0.1,
+    maximum=2.0,
+    timeout=10.0,
+)
+"""For requests that a repeat does not harm; the others are their caller's to repeat."""
+
+_TransportKind: TypeAlias = type[PublisherGrpcAsyncIOTransport] | type[SubscriberGrpcAsyncIOTransport]
 
 
 class PubSubTransport:
     """`Transport` over Google Pub/Sub. Made in the event loop that uses it.
 
-    Connections are opened when they are needed and shared: one for requests, and one for each
-    `_STREAMS_PER_CHANNEL` streams.
+    Connections are opened when they are needed and shared: one to publish, one for other requests, and
+    one for each 80 streams.
     """
 
     def __init__(self, *, credentials: Credentials | None = None, emulator_host: str | None = None) -> None:
@@ -64,8 +97,9 @@ class PubSubTransport:
         self._credentials = AnonymousCredentials() if emulator_host else credentials
         self._emulator_host = emulator_host
         self._publisher: PublisherAsyncClient | None = None
-        self._subscribers: list[SubscriberAsyncClient] = []
-        self._streams: list[int] = []
+        self._subscriber: SubscriberAsyncClient | None = None
+        self._streamers: list[_Streamer] = []
+        self._closed = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, credentials: Credentials | None = None) -> Self:
@@ -75,7 +109,7 @@ class PubSubTransport:
     async def create_topic(self, name: str) -> None:
         """Create a topic; one that exists is left as it is."""
         with translated(name), suppress(AlreadyExists):
-            await self._publisher_client().create_topic(name=name, timeout=_TIMEOUT_S)
+            await self._publisher_client().create_topic(name=name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY)
 
     async def publish(self, topic: str, message: Message) -> str:
         """Publish and return the message id; see `Transport.publish`."""
@@ -88,38 +122,46 @@ class PubSubTransport:
 
     async def create_inbox(self, spec: InboxSpec) -> None:
         """Create the subscription; see `Transport.create_inbox`."""
-        client = self._subscriber_client(0)
-        expires = timedelta(seconds=spec.expires_after_s) if spec.expires_after_s is not None else None
+        client = self._subscriber_client()
         wanted = Subscription(
             name=spec.name,
             topic=spec.topic,
             filter=spec.filter,
             ack_deadline_seconds=round(spec.ack_deadline_s),
             message_retention_duration=timedelta(seconds=spec.retention_s),
-            expiration_policy=ExpirationPolicy(ttl=expires) if expires else ExpirationPolicy(),
+            expiration_policy=_expiration(spec.expires_after_s),
             labels=dict(spec.labels),
         )
         with translated(spec.topic, missing=TopicNotFound):
             try:
-                await client.create_subscription(request=wanted, timeout=_TIMEOUT_S)
+                await client.create_subscription(request=wanted, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY)
             except AlreadyExists:
-                found = await client.get_subscription(subscription=spec.name, timeout=_TIMEOUT_S)
+                # Gone again in between: another try will create it.
+                with translated(spec.name, missing=TransportUnavailable):
+                    found = await client.get_subscription(
+                        subscription=spec.name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+                    )
                 _check_same(found, spec)
 
     async def delete_inbox(self, name: str) -> None:
         """Delete the subscription; see `Transport.delete_inbox`."""
         with translated(name), suppress(NotFound):
-            await self._subscriber_client(0).delete_subscription(subscription=name, timeout=_TIMEOUT_S)
+            await self._subscriber_client().delete_subscription(
+                subscription=name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+            )
 
     @asynccontextmanager
     async def open_stream(self, inbox: str, *, lease_s: float) -> AsyncIterator[InboxStream]:
         """Open a streaming pull; see `Transport.open_stream`."""
-        place = self._take_stream_place()
+        streamer = self._streamer_with_room()
+        streamer.streams += 1
         closing = asyncio.Event()
         try:
+            # The client's own retry would send the rest of a used-up iterator of requests, and its
+            # timeout would end the stream after half an hour.
             with translated(inbox, missing=InboxNotFound):
-                call = await self._subscriber_client(place).streaming_pull(
-                    requests=_stream_requests(inbox, lease_s, closing)
+                call = await streamer.client.streaming_pull(
+                    requests=_stream_requests(inbox, lease_s, closing), retry=None, timeout=None
                 )
             try:
                 yield _Stream(inbox, call)
@@ -127,25 +169,26 @@ class PubSubTransport:
                 closing.set()
                 call.cancel()
         finally:
-            self._streams[place] -= 1
+            streamer.streams -= 1
 
     async def acknowledge(self, inbox: str, ack_ids: Sequence[str]) -> None:
         """Acknowledge; see `Transport.acknowledge`."""
         for batch in _batches(ack_ids):
             with translated(inbox, missing=InboxNotFound):
-                await self._subscriber_client(0).acknowledge(
-                    subscription=inbox, ack_ids=batch, timeout=_TIMEOUT_S
+                await self._subscriber_client().acknowledge(
+                    subscription=inbox, ack_ids=batch, timeout=_TIMEOUT_S, retry=None
                 )
 
     async def extend(self, inbox: str, ack_ids: Sequence[str], *, lease_s: float) -> None:
         """Extend leases; see `Transport.extend`."""
         for batch in _batches(ack_ids):
             with translated(inbox, missing=InboxNotFound):
-                await self._subscriber_client(0).modify_ack_deadline(
+                await self._subscriber_client().modify_ack_deadline(
                     subscription=inbox,
                     ack_ids=batch,
                     ack_deadline_seconds=round(lease_s),
                     timeout=_TIMEOUT_S,
+                    retry=None,
                 )
 
     async def release(self, inbox: str, ack_ids: Sequence[str]) -> None:
@@ -153,55 +196,75 @@ class PubSubTransport:
         await self.extend(inbox, ack_ids, lease_s=0)
 
     async def aclose(self) -> None:
-        """Close every connection. A repeat does nothing."""
-        publisher, self._publisher = self._publisher, None
-        subscribers, self._subscribers, self._streams = self._subscribers, [], []
-        for client in [publisher, *subscribers]:
+        """Close every connection, and with them the streams; see `Transport.aclose`."""
+        self._closed = True
+        clients = [self._publisher, self._subscriber, *(streamer.client for streamer in self._streamers)]
+        self._publisher, self._subscriber, self._streamers = None, None, []
+        for client in clients:
             if client is not None:
                 await client.transport.close()
 
     def _publisher_client(self) -> PublisherAsyncClient:
         if self._publisher is None:
-            with translated("the publisher"):
-                self._publisher = PublisherAsyncClient(transport=self._connect(PublisherGrpcAsyncIOTransport))
+            self._publisher = PublisherAsyncClient(transport=self._connect(PublisherGrpcAsyncIOTransport))
         return self._publisher
 
-    def _subscriber_client(self, place: int) -> SubscriberAsyncClient:
-        while len(self._subscribers) <= place:
-            with translated("the subscriber"):
-                self._subscribers.append(
-                    SubscriberAsyncClient(transport=self._connect(SubscriberGrpcAsyncIOTransport))
-                )
-            self._streams.append(0)
-        return self._subscribers[place]
+    def _subscriber_client(self) -> SubscriberAsyncClient:
+        if self._subscriber is None:
+            self._subscriber = SubscriberAsyncClient(transport=self._connect(SubscriberGrpcAsyncIOTransport))
+        return self._subscriber
+
+    def _streamer_with_room(self) -> _Streamer:
+        for streamer in self._streamers:
+            if streamer.streams < _STREAMS_PER_CONNECTION:
+                return streamer
+        client = SubscriberAsyncClient(transport=self._connect(SubscriberGrpcAsyncIOTransport))
+        self._streamers.append(_Streamer(client))
+        return self._streamers[-1]
 
     def _connect(
-        self, kind: type[PublisherGrpcAsyncIOTransport | SubscriberGrpcAsyncIOTransport]
+        self, kind: _TransportKind
     ) -> PublisherGrpcAsyncIOTransport | SubscriberGrpcAsyncIOTransport:
-        if self._emulator_host is None:
-            return kind(credentials=self._credentials)
-        channel = grpc.aio.insecure_channel(self._emulator_host, options=_CHANNEL_OPTIONS)
-        return kind(channel=channel, credentials=self._credentials)
+        if self._closed:
+            raise TransportRefused("the transport was closed: make another")
+        with translated("Pub/Sub"):
+            if self._emulator_host is None:
+                return kind(credentials=self._credentials, channel=partial(_open_channel, kind))
+            channel = grpc.aio.insecure_channel(self._emulator_host, options=_EMULATOR_OPTIONS)
+            return kind(channel=channel, credentials=self._credentials)
 
-    def _take_stream_place(self) -> int:
-        """Return which connection has room for one more stream, and take it. Requests use the first, too."""
-        place = next((n for n, used in enumerate(self._streams) if used < _STREAMS_PER_CHANNEL), None)
-        place = len(self._streams) if place is None else place
-        self._subscriber_client(place)
-        self._streams[place] += 1
-        return place
+
+class _Streamer:
+    """A connection for streams, and how many it carries."""
+
+    def __init__(self, client: SubscriberAsyncClient) -> None:
+        self.client = client
+        self.streams = 0
 
 
 class _Stream:
     def __init__(self, inbox: str, call: AsyncIterable[StreamingPullResponse]) -> None:
         self._inbox = inbox
-        self._call = call
+        self._responses = aiter(call)
+        self._ready: deque[Delivery] = deque()
 
-    async def __aiter__(self) -> AsyncIterator[Delivery]:
-        with translated(self._inbox, missing=InboxNotFound):
-            async for response in self._call:
-                for received in response.received_messages:
-                    yield _delivery(received)
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        while not self._ready:
+            with translated(self._inbox, missing=InboxNotFound):
+                response = await anext(self._responses)
+            self._ready.extend(map(_delivery, response.received_messages))
+        return self._ready.popleft()
+
+
+def _open_channel(
+    kind: _TransportKind, host: str, *, options: Sequence[tuple[str, int]], **settings: object
+) -> grpc.aio.Channel:
+    """Open a connection as Google's transport does, but not one that others share."""
+    channel: grpc.aio.Channel = kind.create_channel(host, options=[*options, *_POOLED_OPTIONS], **settings)
+    return channel
 
 
 async def _stream_requests(
@@ -209,9 +272,10 @@ async def _stream_requests(
 ) -> AsyncIterator[StreamingPullRequest]:
     """Open the stream, then keep it open: Google closes one that says nothing for about a minute."""
     yield StreamingPullRequest(subscription=inbox, stream_ack_deadline_seconds=round(lease_s))
-    while not closing.is_set():
+    while True:
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), _KEEPALIVE_S)
+            return
         yield StreamingPullRequest()
 
 
@@ -226,6 +290,11 @@ def _delivery(received: ReceivedMessage) -> Delivery:
             publish_time=message.publish_time,
         ),
     )
+
+
+def _expiration(after_s: float | None) -> ExpirationPolicy:
+    # A policy without a duration means never; no policy means 31 days.
+    return ExpirationPolicy(ttl=timedelta(seconds=after_s)) if after_s is not None else ExpirationPolicy()
 
 
 def _check_same(found: Subscription, spec: InboxSpec) -> None:

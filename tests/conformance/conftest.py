@@ -1,0 +1,102 @@
+"""The message systems that the suite runs against."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from longcall.contract import Message
+from longcall.testing.broker import running_broker
+from longcall.testing.clock import VirtualClock
+from longcall.transport import Delivery, InboxSpec, InboxStream, Transport
+from longcall.transport.memory import MemoryBackend, MemoryTransport
+from longcall.transport.pubsub import PubSubTransport
+
+GOOGLE_EMULATOR = os.environ.get("LONGCALL_GOOGLE_EMULATOR")
+SYSTEMS = ["memory", "broker", *(["google"] if GOOGLE_EMULATOR else [])]
+WAIT_S = 30.0
+
+
+@dataclass
+class System:
+    """A message system, a topic of it, and two connections."""
+
+    name: str
+    transport: Transport
+    other: Transport
+    topic: str
+    advance: Callable[[float], None]
+
+    def spec(self, **fields: object) -> InboxSpec:
+        """An inbox that lets everything through, with a name of its own."""
+        return InboxSpec(
+            **{"name": f"projects/p/subscriptions/inbox-{uuid4().hex}", "topic": self.topic, "filter": ""}
+            | fields
+        )
+
+    async def publish(self, text: str = "x", **attributes: str) -> str:
+        return await self.transport.publish(self.topic, Message(data=text.encode(), attributes=attributes))
+
+    async def receive(self, stream: InboxStream) -> Delivery:
+        """The next message of a stream, however slow the machine."""
+        return await asyncio.wait_for(anext(aiter(stream)), WAIT_S)
+
+
+@contextmanager
+def google_emulator() -> Iterator[str]:
+    assert GOOGLE_EMULATOR
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [GOOGLE_EMULATOR, "--host=127.0.0.1", f"--port={port}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stderr
+        for line in process.stderr:
+            if "Server started" in line:
+                break
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)  # the executable is a script that starts Java
+        process.communicate()
+
+
+@contextmanager
+def opened(name: str) -> Iterator[tuple[Callable[[], Transport], Callable[[float], None]]]:
+    """Yield how to connect to a system, and how to let its time pass."""
+    clock = VirtualClock()
+    if name == "memory":
+        backend = MemoryBackend(clock=clock)
+        with clock.listening(backend.tick):
+            yield lambda: MemoryTransport(backend), clock.advance
+    elif name == "broker":
+        with running_broker(clock=clock) as address:
+            yield lambda: PubSubTransport(emulator_host=address), clock.advance
+    else:
+        with google_emulator() as address:  # its time passes by itself
+            yield lambda: PubSubTransport(emulator_host=address), lambda _seconds: None
+
+
+@pytest.fixture(params=SYSTEMS)
+async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
+    with opened(request.param) as (connect, advance):
+        transport, other = connect(), connect()
+        topic = f"projects/p/topics/topic-{uuid4().hex}"
+        await transport.create_topic(topic)
+        try:
+            yield System(request.param, transport, other, topic, advance)
+        finally:
+            await transport.aclose()
+            await other.aclose()

@@ -11,6 +11,7 @@ from tests.unit.contract.strategies import reports
 
 from longcall.contract import (
     Accepted,
+    Cancelled,
     ContractError,
     MalformedReport,
     Message,
@@ -156,3 +157,9 @@ def test_completions_are_the_reports_that_end_a_call() -> None:
 def test_problem_says_itself_in_one_line() -> None:
     assert str(Problem(title="Disk full", detail="node 7", code="disk")) == "Disk full: node 7 [disk]"
     assert str(Problem(title="Disk full")) == "Disk full"
+
+
+def test_cancelled_needs_no_words() -> None:
+    message = Message(attributes={"correlid": "a", "ce-type": "longcall.call.cancelled.v1"})
+
+    assert decode_report(message) == Report(correlation_id="a", body=Cancelled())

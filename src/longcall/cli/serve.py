@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         LongcallError: the service, the topic or the address cannot be used.
     """
+    # Children are started by exec, which gRPC need not prepare for, nor say so at each.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
         import starlette  # noqa: F401 # asked for here, for one clear error
         import uvicorn

@@ -1,6 +1,7 @@
 """For callers: start a call, wait for it, cancel it; and the router that all waits share."""
 
 from longcall.client.answer import StartAnswer, completion_result, read_start_answer, refusal
+from longcall.client.config import RouterConfig
 from longcall.client.errors import (
     CallCancelled,
     CallError,
@@ -10,7 +11,7 @@ from longcall.client.errors import (
     CallUnreachable,
 )
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
-from longcall.client.router import Arrival, Arrivals, Router, RouterConfig
+from longcall.client.router import Arrival, Arrivals, Router
 
 __all__ = [
     "Arrival",

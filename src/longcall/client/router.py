@@ -8,44 +8,23 @@ waiter says that what it caused is durable.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import asynccontextmanager
+from typing import Final
 
 from longcall._core.clock import Clock, SystemClock
 from longcall._core.errors import LongcallError
-from longcall.client._routing import Handed, RoutingTable, Unclaimed
-from longcall.contract import MalformedReport, Message, Report, decode_report, is_completion
-from longcall.transport.errors import InboxNotFound, TransportError, TransportUnavailable
-from longcall.transport.port import Delivery, Transport
+from longcall.client._feed import Feed
+from longcall.client._routing import Handed
+from longcall.client.config import RouterConfig
+from longcall.contract import Message, Report, is_completion
+from longcall.transport.errors import TransportRefused, TransportUnavailable
+from longcall.transport.port import Transport
 
-__all__ = ["Arrival", "Arrivals", "Router", "RouterConfig"]
+__all__ = ["Arrival", "Arrivals", "Router"]
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterConfig:
-    """How patient the router is.
-
-    Attributes:
-        lease: for how long a delivered report is leased at a time, 10 to 600 s; renewed while it is held.
-        unclaimed_hold: how long a report that nobody waits for is kept, for a waiter about to register.
-        unclaimed_backoff: for how long it then is left alone, so that another process may have it.
-        max_unclaimed: of them at most so many are kept at once.
-        reconnect_min: pause before the first attempt to reconnect; doubles, with jitter.
-        reconnect_max: the longest pause.
-    """
-
-    lease: timedelta = timedelta(seconds=60)
-    unclaimed_hold: timedelta = timedelta(seconds=5)
-    unclaimed_backoff: timedelta = timedelta(seconds=10)
-    max_unclaimed: int = 10_000
-    reconnect_min: timedelta = timedelta(milliseconds=100)
-    reconnect_max: timedelta = timedelta(seconds=30)
+_MAX_QUEUED: Final = 1000
+"""Reports that a waiter has not looked at; beyond that, progress and its like are old news."""
 
 
 class Arrival:
@@ -56,7 +35,7 @@ class Arrival:
         message: as it was on the wire.
     """
 
-    def __init__(self, feed: _Feed, handed: Handed) -> None:
+    def __init__(self, feed: Feed, handed: Handed) -> None:
         self._feed = feed
         self._handed = handed
         self.report: Report = handed.report
@@ -64,6 +43,8 @@ class Arrival:
 
     async def acknowledge(self) -> None:
         """Say that what this report caused is durable; it is deleted from the inbox. A repeat does nothing.
+
+        To be called before the `subscribe` that it came from is left, which gives it back.
 
         Raises:
             TransportError: it may be delivered again.
@@ -74,13 +55,14 @@ class Arrival:
 class Arrivals:
     """The reports of one call, in the order of their arrival, each once."""
 
-    def __init__(self, feed: _Feed) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._queue: asyncio.Queue[Handed | LongcallError] = asyncio.Queue()
 
     def hand(self, handed: Handed) -> None:
         """Take a report from the router."""
-        self._queue.put_nowait(handed)
+        if self._queue.qsize() < _MAX_QUEUED or is_completion(handed.report.body):
+            self._queue.put_nowait(handed)
 
     def end(self, error: LongcallError) -> None:
         """Take the news that nothing more will come."""
@@ -109,7 +91,8 @@ class Router:
         self._transport = transport
         self._config = config or RouterConfig()
         self._clock = clock or SystemClock()
-        self._feeds: dict[str, _Feed] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._closed = False
 
     @asynccontextmanager
     async def subscribe(self, correlation_id: str, *, inbox: str) -> AsyncIterator[Arrivals]:
@@ -117,139 +100,42 @@ class Router:
 
         Leaving gives back what was not acknowledged, for the next who waits. Two waits for one id both
         receive every report.
+
+        Raises:
+            TransportRefused: the router was closed.
         """
-        feed = self._feeds.get(inbox)
-        if feed is None:
-            feed = self._feeds[inbox] = _Feed(inbox, self._transport, self._config, self._clock)
+        feed = self._feed(inbox)
         arrivals = Arrivals(feed)
         feed.add(correlation_id, arrivals)
         try:
             yield arrivals
         finally:
-            await feed.remove(correlation_id, arrivals)
-            if not feed.table.has_waiters and self._feeds.get(inbox) is feed:
-                del self._feeds[inbox]
+            feed.remove(correlation_id, arrivals)
+            if not feed.has_waiters:
+                if self._feeds.get(inbox) is feed:
+                    del self._feeds[inbox]
                 await feed.aclose()
 
+    async def tick(self) -> None:
+        """Do at once what is due by the clock; for a clock that is moved by hand."""
+        for feed in list(self._feeds.values()):
+            await feed.tick()
+
     async def aclose(self) -> None:
-        """End every wait with `TransportUnavailable` and close every stream. A repeat does nothing."""
+        """End every wait with `TransportUnavailable`, give back what is held, close every stream.
+
+        A repeat does nothing; a new wait is refused.
+        """
+        self._closed = True
         feeds, self._feeds = list(self._feeds.values()), {}
         for feed in feeds:
             feed.end(TransportUnavailable("the router was closed"))
-            await feed.aclose()
+        await asyncio.gather(*(feed.aclose() for feed in feeds))
 
-
-class _Feed:
-    """One inbox: its stream, its table, its leases. Owns two tasks, from the first waiter to `aclose`."""
-
-    def __init__(self, inbox: str, transport: Transport, config: RouterConfig, clock: Clock) -> None:
-        self.table = RoutingTable()
-        self._inbox = inbox
-        self._transport = transport
-        self._config = config
-        self._clock = clock
-        self._warned: set[str] = set()
-        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._keep_leases())]
-
-    def add(self, correlation_id: str, arrivals: Arrivals) -> None:
-        due = self.table.add(correlation_id, arrivals)
-        if due:
-            self._tasks.append(asyncio.create_task(self._settle(due)))
-
-    async def remove(self, correlation_id: str, arrivals: Arrivals) -> None:
-        released = self.table.remove(correlation_id, arrivals)
-        if released:
-            # Their lease runs out by itself when this fails.
-            with suppress(TransportError):
-                await self._transport.release(self._inbox, released)
-
-    async def acknowledge(self, handed: Handed) -> None:
-        ack_id = self.table.acknowledged(handed)
-        if ack_id is not None:
-            await self._transport.acknowledge(self._inbox, [ack_id])
-
-    def end(self, error: LongcallError) -> None:
-        for waiter in self.table.waiters:
-            assert isinstance(waiter, Arrivals)  # this feed registers no others
-            waiter.end(error)
-
-    async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _receive(self) -> None:
-        pause_s = self._config.reconnect_min.total_seconds()
-        while True:
-            try:
-                async with self._transport.open_stream(
-                    self._inbox, lease_s=self._config.lease.total_seconds()
-                ) as stream:
-                    async for delivery in stream:
-                        pause_s = self._config.reconnect_min.total_seconds()
-                        await self._take(delivery)
-            except TransportUnavailable as error:
-                log.info("Inbox %s: %s; connecting again in about %.1f s", self._inbox, error, pause_s)
-            except TransportError as error:
-                self.end(error)
-                return
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 # jitter
-            pause_s = min(2 * pause_s, self._config.reconnect_max.total_seconds())
-
-    async def _take(self, delivery: Delivery) -> None:
-        try:
-            report = decode_report(delivery.message)
-        except MalformedReport as error:
-            log.warning(
-                "Inbox %s: message %s is no report and was dropped: %s",
-                self._inbox,
-                delivery.message.message_id,
-                error,
-            )
-            report = None
-        if report is None:
-            await self._settle([delivery.ack_id])
-            return
-        hold_s = self._config.unclaimed_hold.total_seconds()
-        if self.table.unclaimed_count >= self._config.max_unclaimed:
-            hold_s = 0.0
-        due = self.table.route(report, delivery, now_s=self._clock.monotonic_s(), hold_s=hold_s)
-        if due is not None:
-            await self._settle([due])
-
-    async def _settle(self, ack_ids: list[str]) -> None:
-        # Not acknowledged, they come again and are dropped again.
-        with suppress(TransportError):
-            await self._transport.acknowledge(self._inbox, ack_ids)
-
-    async def _keep_leases(self) -> None:
-        lease_s = self._config.lease.total_seconds()
-        tick_s = min(lease_s / 3, max(0.1, self._config.unclaimed_hold.total_seconds() / 2))
-        extended_s = self._clock.monotonic_s()
-        while True:
-            await asyncio.sleep(tick_s)
-            now_s = self._clock.monotonic_s()
-            with suppress(TransportUnavailable, InboxNotFound):
-                await self._give_up(self.table.expire(now_s=now_s))
-                if now_s - extended_s >= lease_s / 3:
-                    extended_s = now_s
-                    await self._extend(self.table.leased(), lease_s)
-
-    async def _give_up(self, expired: list[Unclaimed]) -> None:
-        """Leave what nobody has claimed to other processes, or drop it where nothing is lost with it."""
-        for unclaimed in expired:
-            name = unclaimed.report.correlation_id
-            if is_completion(unclaimed.report.body) and name not in self._warned:
-                self._warned.add(name)
-                log.warning(
-                    "Inbox %s: nobody here waits for call %s; its completion stays", self._inbox, name
-                )
-        dropped = [u.ack_id for u in expired if not is_completion(u.report.body)]
-        if dropped:
-            await self._transport.acknowledge(self._inbox, dropped)
-        kept = [u.ack_id for u in expired if is_completion(u.report.body)]
-        await self._extend(kept, self._config.unclaimed_backoff.total_seconds())
-
-    async def _extend(self, ack_ids: list[str], lease_s: float) -> None:
-        if ack_ids:
-            await self._transport.extend(self._inbox, ack_ids, lease_s=lease_s)
+    def _feed(self, inbox: str) -> Feed:
+        if self._closed:
+            raise TransportRefused("the router was closed: make another", resource=inbox)
+        feed = self._feeds.get(inbox)
+        if feed is None or feed.ended is not None:  # an inbox that was gone may have been made again
+            feed = self._feeds[inbox] = Feed(inbox, self._transport, self._config, self._clock)
+        return feed

@@ -36,6 +36,7 @@ def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started
         access_log=False,
         log_config=None,
         lifespan="on",
+        loop="asyncio",  # uvloop now and then finds a new child's input closed
         timeout_graceful_shutdown=_SLOW_REQUEST_S,
     )
     server = _Server(config, app=app, on_started=on_started)

@@ -189,7 +189,8 @@ class Supervisor:
             return await self._run_here(request, path, attempt, progress)
         except CallFailure as failure:
             return Failed(problem=failure.problem)
-        except Exception as error:  # the handler's border: whatever goes wrong in running it fails its call
+        # The handler's border: whatever goes wrong in running it fails its call, and ends nothing else.
+        except (Exception, SystemExit) as error:
             log.exception("Call %s: the handler failed", name)
             return Failed(problem=failure_problem(error))
         finally:

@@ -324,7 +324,8 @@ class _Stream:
         end_s = self._inbox.next_end_s()
         pause_s = None if end_s is None else max(0.0, end_s - self._clock.monotonic_s())
         with suppress(TimeoutError):  # a lease has ended
-            await asyncio.wait_for(self.changed.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self.changed.wait()
 
 
 def _check_spec(spec: InboxSpec) -> None:

@@ -274,7 +274,8 @@ async def _stream_requests(
     yield StreamingPullRequest(subscription=inbox, stream_ack_deadline_seconds=round(lease_s))
     while True:
         with suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), _KEEPALIVE_S)
+            async with asyncio.timeout(_KEEPALIVE_S):
+                await closing.wait()
             return
         yield StreamingPullRequest()
 

@@ -1,0 +1,66 @@
+"""How the router is configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from longcall.client._unclaimed import HoldRules
+from longcall.contract import ContractError
+
+__all__ = ["RouterConfig"]
+
+_FIRST_HOLD_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterConfig:
+    """How patient the router is.
+
+    Attributes:
+        lease: for how long a delivered report is leased at a time, 10 to 600 s; renewed while it is held.
+        unclaimed_hold: how long at most a report that nobody waits for is held at a time, for a waiter
+            about to register. It begins with 0.1 s and doubles, and in between others may have it.
+        unclaimed_backoff: for how long it is put off after that; doubles.
+        unclaimed_backoff_max: the longest time to put it off, at most 600 s.
+        max_unclaimed: of them at most so many are held at once.
+        reconnect_min: pause before the first attempt to reconnect; doubles, with jitter.
+        reconnect_max: the longest pause.
+    """
+
+    lease: timedelta = timedelta(seconds=60)
+    unclaimed_hold: timedelta = timedelta(seconds=5)
+    unclaimed_backoff: timedelta = timedelta(seconds=10)
+    unclaimed_backoff_max: timedelta = timedelta(seconds=60)
+    max_unclaimed: int = 10_000
+    reconnect_min: timedelta = timedelta(milliseconds=100)
+    reconnect_max: timedelta = timedelta(seconds=30)
+
+    def __post_init__(self) -> None:
+        """Refuse what the message system would refuse, or what makes no sense.
+
+        Raises:
+            ContractError: names the field.
+        """
+        for name in ("lease", "unclaimed_backoff_max"):
+            if not timedelta(seconds=10) <= getattr(self, name) <= timedelta(seconds=600):
+                raise ContractError(name, "10 to 600 seconds")
+        for name in ("unclaimed_hold", "unclaimed_backoff", "reconnect_min", "reconnect_max"):
+            if getattr(self, name) <= timedelta(0):
+                raise ContractError(name, "more than 0")
+        if self.max_unclaimed < 1:
+            raise ContractError("max_unclaimed", "at least 1")
+
+    @property
+    def hold_rules(self) -> HoldRules:
+        """The same for the table."""
+        hold_max_s = self.unclaimed_hold.total_seconds()
+        put_off_max_s = self.unclaimed_backoff_max.total_seconds()
+        return HoldRules(
+            hold_min_s=min(_FIRST_HOLD_S, hold_max_s),
+            hold_max_s=hold_max_s,
+            put_off_min_s=min(self.unclaimed_backoff.total_seconds(), put_off_max_s),
+            put_off_max_s=put_off_max_s,
+            max_held=self.max_unclaimed,
+        )

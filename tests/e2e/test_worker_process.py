@@ -41,7 +41,7 @@ async def _nothing_is_left_open() -> AsyncIterator[None]:
     yield
     for _ in range(10):  # transports close in the next turns of the loop
         await asyncio.sleep(0)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_result_comes_back() -> None:

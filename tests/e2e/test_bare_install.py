@@ -45,7 +45,7 @@ def test_package_of_an_extra_is_not_on_the_bare_install(python: Path, package: s
     assert found.strip() == "False"
 
 
-@pytest.mark.parametrize(("command", "extra"), [("serve", "service"), ("demo", "demo")])
+@pytest.mark.parametrize(("command", "extra"), [("broker", "broker"), ("serve", "service"), ("demo", "demo")])
 def test_command_that_lacks_its_extra_says_what_to_install(python: Path, command: str, extra: str) -> None:
     arguments = ["module:service", "--topic", "t", "--project", "p"] if command == "serve" else []
 

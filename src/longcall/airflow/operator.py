@@ -8,8 +8,17 @@ from typing import Any, ClassVar, NoReturn
 
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
-from longcall.airflow.steps import InboxChoice, StartRequest, abandon, finish, prepare, remember, start
-from longcall.airflow.trigger import CompletionTrigger, EventStatus
+from longcall.airflow.steps import (
+    InboxChoice,
+    StartRequest,
+    abandon,
+    completion_trigger,
+    finish,
+    prepare,
+    remember,
+    start,
+)
+from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import BaseOperator, Context
 from longcall.contract import JsonValue
 
@@ -99,7 +108,7 @@ class LongCallOperator(BaseOperator):
                 raise
         remember(self._record, context)
         self.defer(
-            trigger=CompletionTrigger(call=self._record.to_json()),
+            trigger=completion_trigger(self._record),
             method_name="execute_complete",
         )
 

@@ -20,14 +20,27 @@ from longcall.airflow.errors import WaitFailed
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
-from longcall.airflow.trigger import EventStatus
+from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context
 from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox
 from longcall.contract import CallRequest, ContractError, JsonValue, resource_path, sanitize_label
 
-__all__ = ["InboxChoice", "StartRequest", "abandon", "delete_inbox", "finish", "prepare", "remember", "start"]
+__all__ = [
+    "InboxChoice",
+    "StartRequest",
+    "abandon",
+    "completion_trigger",
+    "delete_inbox",
+    "finish",
+    "prepare",
+    "remember",
+    "start",
+]
 
 log = logging.getLogger(__name__)
+
+_HOLD_BACK_S = 10.0
+"""From the deferral to the earliest resumption: longer than a loop of a busy scheduler. See ADR 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +158,13 @@ def start(record: CallRecord, request: StartRequest) -> CallRecord:
         location=started.location,
         accepted_ms=started.accepted_ms,
         deadline_s=deadline_s,
+    )
+
+
+def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> CompletionTrigger:
+    """Return the trigger that waits for a call, to be deferred to at once."""
+    return CompletionTrigger(
+        call=record.to_json(), keep_inbox=keep_inbox, not_before_s=time.time() + _HOLD_BACK_S
     )
 
 

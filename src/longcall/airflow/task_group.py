@@ -12,13 +12,14 @@ from longcall.airflow.steps import (
     InboxChoice,
     StartRequest,
     abandon,
+    completion_trigger,
     delete_inbox,
     finish,
     prepare,
     remember,
     start,
 )
-from longcall.airflow.trigger import CompletionTrigger, EventStatus
+from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import BaseOperator, Context, TaskGroup, XComArg
 from longcall.contract import JsonValue
 
@@ -121,7 +122,7 @@ class WaitForCompletionOperator(BaseOperator):
             record = CallRecord.from_json(self.call)
         remember(record, context)
         self.defer(
-            trigger=CompletionTrigger(call=record.to_json(), keep_inbox=True),
+            trigger=completion_trigger(record, keep_inbox=True),
             method_name="execute_complete",
         )
 

@@ -52,18 +52,27 @@ class CompletionTrigger(BaseTrigger):
 
     _is_warm: ClassVar[bool] = False
 
-    def __init__(self, *, call: dict[str, JsonValue], keep_inbox: bool = False) -> None:
-        """Wait for `call`, a `CallRecord` as JSON; `keep_inbox` leaves the clean-up to another task."""
+    def __init__(
+        self, *, call: dict[str, JsonValue], keep_inbox: bool = False, not_before_s: float = 0.0
+    ) -> None:
+        """Keep what to wait for.
+
+        Args:
+            call: a `CallRecord` as JSON.
+            keep_inbox: leave the clean-up to another task.
+            not_before_s: fire at this instant at the earliest, in seconds since the epoch.
+        """
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's has no hints
         self.call = call
         self.keep_inbox = keep_inbox
+        self.not_before_s = not_before_s
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, object]]:
         """Return the class path and the arguments that make this trigger again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"call": self.call, "keep_inbox": self.keep_inbox},
+            {"call": self.call, "keep_inbox": self.keep_inbox, "not_before_s": self.not_before_s},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -71,6 +80,7 @@ class CompletionTrigger(BaseTrigger):
         record = CallRecord.from_json(self.call)
         try:
             event = await self._wait(record)
+            await self._hold_back()
         except asyncio.CancelledError:
             if not TRIGGER_HAS_ON_KILL:
                 await self.on_kill()
@@ -139,6 +149,11 @@ class CompletionTrigger(BaseTrigger):
         finally:
             asking.cancel()
             await asyncio.wait([asking])
+
+    async def _hold_back(self) -> None:
+        """Let the scheduler first learn that the worker has let go, or it fails the task: see ADR 3."""
+        if self.task_instance is not None:
+            await asyncio.sleep(max(0.0, self.not_before_s - time.time()))
 
     async def _receive_once(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue] | None:
         """Receive the completion unless an earlier run of this trigger has; None when time is up.

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longcall._core.errors import LongcallError
+
 if TYPE_CHECKING:
     from longcall.broker import Broker
 
-__all__ = ["add_parser", "run"]
+__all__ = ["BrokerCommandError", "add_parser", "run"]
 
 _EPILOG = """\
 Point any Pub/Sub client at it, in any language:
@@ -25,6 +27,10 @@ It speaks Google's gRPC API: topics, subscriptions, filters, pull, streaming pul
 expiration, retention and leases. There is no authentication: keep it on loopback.
 SIGTERM ends it cleanly; with --data-dir, killing it loses nothing that it acknowledged.
 """
+
+
+class BrokerCommandError(LongcallError):
+    """The broker cannot be run as asked."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         LongcallError: address, data directory or a topic's name cannot be used.
     """
+    try:
+        import grpc_health  # noqa: F401 # asked for here, for one clear error
+    except ImportError as error:
+        raise BrokerCommandError(f"{error}: pip install 'longcall[broker]'") from error
     from longcall.broker import Broker, BrokerConfig
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")

@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         LongcallError: the service, the topic or the address cannot be used.
     """
+    # Children are started by exec, which gRPC need not prepare for, nor say so at each.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
         import starlette  # noqa: F401 # asked for here, for one clear error
         import uvicorn
@@ -102,7 +104,14 @@ def run(args: argparse.Namespace) -> int:
     for path in service.handlers:
         print(f"  POST http://{host}:{port}{path}?correlid=ID", flush=True)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level=args.log_level, access_log=False, log_config=None, lifespan="on")
+        uvicorn.Config(
+            app,
+            log_level=args.log_level,
+            access_log=False,
+            log_config=None,
+            lifespan="on",
+            loop="asyncio",  # uvloop now and then finds a new child's input closed
+        )
     )
     server.run(sockets=[listener])
     return 0 if server.started else 1

@@ -85,7 +85,7 @@ def decode_report(message: Message) -> Report | None:
     try:
         correlation_id = check_correlation_id(attributes.get(CORRELATION_ATTRIBUTE, ""))
         kind = attributes.get("ce-type")
-        if kind is None:
+        if kind is None or kind == _TYPES[Succeeded]:
             body: ReportBody = Succeeded(data=message.data, content_type=attributes.get("content-type", ""))
         elif kind in _BODIES:
             body = _decode_body(_BODIES[kind], message)
@@ -121,8 +121,6 @@ def _encode_body(body: ReportBody) -> tuple[bytes, str]:
 
 
 def _decode_body(body: type[ReportBody], message: Message) -> ReportBody:
-    if body is Succeeded:
-        return Succeeded(data=message.data, content_type=message.attributes.get("content-type", ""))
     if body is Failed:
         return Failed(problem=Problem.from_wire(decode_json(message.data, field="problem")))
     if body is Progress:
@@ -153,7 +151,10 @@ def _decode_count(text: str | None, *, field: str) -> int | None:
 def _check_size(message: Message) -> None:
     total = len(message.data)
     for name, value in message.attributes.items():
-        size = len(value.encode())
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise ContractError(name, f"not Unicode text: {error.reason}") from error
         if size > MAX_ATTRIBUTE_VALUE_BYTES:
             raise ContractError(
                 name, f"{size} bytes; a Pub/Sub attribute has at most {MAX_ATTRIBUTE_VALUE_BYTES}: shorten it"

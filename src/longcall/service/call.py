@@ -92,7 +92,5 @@ def to_succeeded(value: HandlerResult) -> Succeeded:
 
 
 def failure_problem(error: Exception) -> Problem:
-    """Return what a handler raised as it is published."""
-    if isinstance(error, CallFailure):
-        return error.problem
+    """Return an exception that is no `CallFailure` as it is published."""
     return Problem(title=type(error).__name__, detail=str(error))

@@ -24,12 +24,14 @@ from typing import IO, NoReturn, cast
 from longcall.contract import CallRequest, JsonValue, Progress
 from longcall.contract.progress import progress_to_wire
 from longcall.service.call import Call, HandlerResult, failure_problem, to_succeeded
+from longcall.service.errors import CallFailure
 
 __all__ = ["main"]
 
 log = logging.getLogger("longcall.service")
 
 _PR_SET_PDEATHSIG = 1
+_STDIN = 0
 
 
 def main() -> int:
@@ -37,7 +39,7 @@ def main() -> int:
     _end_with_parent()
     signal.signal(signal.SIGTERM, _exit_on_signal)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    task: dict[str, JsonValue] = json.loads(sys.stdin.buffer.readline())
+    task: dict[str, JsonValue] = json.loads(_read_line(_STDIN))
     threading.Thread(target=_watch_parent, daemon=True).start()
     with os.fdopen(int(sys.argv[1]), "wb") as answers:
         _write(answers, _run(task, answers))
@@ -59,6 +61,8 @@ def _run(task: dict[str, JsonValue], answers: IO[bytes]) -> dict[str, JsonValue]
     call = Call(request, attempt=int(str(task["attempt"])), on_progress=report)
     try:
         succeeded = to_succeeded(_handler(task)(call))
+    except CallFailure as failure:
+        return {"problem": failure.problem.to_wire()}
     except Exception as error:  # the handler's border: whatever it raises fails its call
         log.exception("Call %s: the handler failed", request.correlation_id)
         return {"problem": failure_problem(error).to_wire()}
@@ -90,8 +94,21 @@ def _end_with_parent() -> None:
 
 def _watch_parent() -> NoReturn:
     """End when standard input does: the parent is gone. For systems without a death signal."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that holds its lock would crash the interpreter's shutdown.
+    while os.read(_STDIN, 4096):
+        pass
     os._exit(1)
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Read up to the first line end, and at most what belongs to it: the parent sends one line only."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            sys.exit(1)  # the parent is gone before it said what to do
+        line += chunk
+    return bytes(line)
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:

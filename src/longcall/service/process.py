@@ -59,13 +59,18 @@ async def run_in_process(
         CallFailure: the handler raised, or its process died.
     """
     reading, writing = os.pipe()
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "longcall.service.child", str(writing)),
-        stdin=asyncio.subprocess.PIPE,
-        pass_fds=(writing,),
-        start_new_session=True,
-    )
-    os.close(writing)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "longcall.service.child", str(writing)),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
     assert child.stdin is not None  # it is a pipe
     try:
         child.stdin.write(_task_line(target, request, attempt))

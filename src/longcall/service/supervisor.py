@@ -151,7 +151,8 @@ class Supervisor:
         except asyncio.CancelledError:
             completion = self._running[name].ended_as or Failed(problem=_STOPPED)
         if await self._store.end(name, completion):
-            log.info("Call %s: %s", name, type(completion).__name__.lower())
+            why = f": {completion.problem}" if isinstance(completion, Failed) else ""
+            log.info("Call %s: %s%s", name, type(completion).__name__.lower(), why)
             outbox.put(completion)
         del self._running[name]
 
@@ -168,21 +169,19 @@ class Supervisor:
             return await self._run_here(request, path, attempt, progress)
         except CallFailure as failure:
             return Failed(problem=failure.problem)
+        except Exception as error:  # the handler's border: whatever goes wrong in running it fails its call
+            log.exception("Call %s: the handler failed", name)
+            return Failed(problem=failure_problem(error))
         finally:
             beating.cancel()
             await self._store.beat(name, now=self._clock.now(), progress=progress.latest)
 
     async def _run_here(
         self, request: CallRequest, path: str, attempt: int, progress: _LatestProgress
-    ) -> Succeeded | Failed:
-        call = Call(request, attempt=attempt, on_progress=progress.put)
-        try:
-            value = self._handlers[path](call)
-            assert inspect.isawaitable(value)  # only asynchronous handlers come here
-            return to_succeeded(await value)
-        except Exception as error:  # the handler's border: whatever it raises fails its call
-            log.exception("Call %s: the handler failed", request.correlation_id)
-            return Failed(problem=failure_problem(error))
+    ) -> Succeeded:
+        value = self._handlers[path](Call(request, attempt=attempt, on_progress=progress.put))
+        assert inspect.isawaitable(value)  # only asynchronous handlers come here
+        return to_succeeded(await value)
 
     async def _beat(self, name: str, outbox: Outbox, progress: _LatestProgress) -> None:
         """Keep the store up to date, and say that the call lives when nothing else does."""

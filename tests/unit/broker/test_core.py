@@ -52,7 +52,7 @@ async def test_publish_whose_caller_left_is_delivered_all_the_same(core: BrokerC
     inbox = core.subscription(INBOX)
     waiting = asyncio.create_task(inbox.wait(Consumer()))
     publishing = asyncio.create_task(_publish(core))
-    await asyncio.sleep(0)  # it is on its way to the store
+    await asyncio.wait({publishing}, timeout=0)  # it is on its way to the store
     publishing.cancel()
     await asyncio.wait_for(waiting, WAIT_S)
     assert inbox.queue.ready == 1

@@ -59,7 +59,7 @@ async def test_what_comes_then_happens_even_if_the_caller_no_longer_waits(tmp_pa
     store.open()
     done = asyncio.Event()
     writing = asyncio.create_task(store.write(WRITES, then=done.set))
-    await asyncio.sleep(0)  # it is queued
+    await asyncio.wait({writing}, timeout=0)  # it is queued, and perhaps committed
     writing.cancel()
     await asyncio.wait_for(done.wait(), 30)
     store.close()

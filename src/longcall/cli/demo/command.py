@@ -117,7 +117,8 @@ def _run_dags(stack: LocalStack, story: Story, screen: Screen) -> None:
     if winner is not None and winner.accuracy is not None:
         screen.say(f"winner: {winner.title}, {winner.accuracy:.2%} of unseen digits read right")
     screen.say(
-        f"{story.most_waiting} calls waited at the same time; worker slots held meanwhile: {story.slots_held}"
+        f"{story.most_waiting} calls waited at the same time; "
+        f"of {_WORKER_SLOTS} worker slots, {story.slots_held} in use at that moment"
     )
     screen.say(f"subscriptions left: {len(left)}")
     if left:

@@ -53,9 +53,11 @@ def _build(name: str) -> ClassifierMixin:
     from sklearn.svm import SVC
 
     models: Mapping[str, ClassifierMixin] = {
-        "random forest": RandomForestClassifier(n_estimators=120, random_state=0),
-        "extra trees": ExtraTreesClassifier(n_estimators=150, random_state=0),
-        "neural network": make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=200, random_state=0)),
+        "random forest": RandomForestClassifier(n_estimators=80, random_state=0),
+        "extra trees": ExtraTreesClassifier(n_estimators=100, random_state=0),
+        "neural network": make_pipeline(
+            StandardScaler(), MLPClassifier((48,), max_iter=200, tol=2e-3, random_state=0)
+        ),
         "support vectors": SVC(gamma=0.001, C=10),
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
     }

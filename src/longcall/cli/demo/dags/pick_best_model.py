@@ -15,8 +15,8 @@ from longcall.airflow import LongCallOperator
 CANDIDATES = [
     {"model": "random forest", "rounds": 1},
     {"model": "neural network", "rounds": 1},
-    {"model": "support vectors", "rounds": 10},
-    {"model": "logistic regression", "rounds": 12},
+    {"model": "support vectors", "rounds": 8},
+    {"model": "logistic regression", "rounds": 8},
 ]
 
 

@@ -1,0 +1,165 @@
+"""Reports survive the wire, and nothing on the wire crashes a reader."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.unit.contract.strategies import reports
+
+from longcall.contract import (
+    Accepted,
+    Cancelled,
+    ContractError,
+    MalformedReport,
+    Message,
+    Problem,
+    Progress,
+    Report,
+    Succeeded,
+    decode_report,
+    encode_report,
+    is_completion,
+)
+
+SUCCEEDED = "longcall.call.succeeded.v1"
+
+
+@given(reports)
+def test_every_report_survives_the_wire(report: Report) -> None:
+    message = encode_report(report)
+
+    assert message.attributes["correlid"] == report.correlation_id
+    assert decode_report(message) == report
+
+
+NAMES = [
+    "correlid",
+    "ce-type",
+    "ce-id",
+    "ce-source",
+    "ce-time",
+    "ce-attempt",
+    "ce-sequence",
+    "content-type",
+    "x",
+]
+KINDS = [f"longcall.call.{kind}.v1" for kind in ("accepted", "progress", "succeeded", "failed", "cancelled")]
+VALUES = st.text(max_size=20) | st.sampled_from([*KINDS, "7", "-1", "２", "application/json", "2026-01-31"])
+
+
+@given(
+    data=st.binary(max_size=40)
+    | st.sampled_from([b"{}", b'{"done": true}', b'{"retryable": 1}', b"[]", b"[" * 9999]),
+    attributes=st.dictionaries(st.sampled_from(NAMES), VALUES),
+)
+@example(data=b"", attributes={"correlid": "a", "ce-time": "2026-01-31T25:00:00Z"})
+@example(data=b"", attributes={"correlid": "a", "ce-attempt": "9" * 5000})
+@example(data=b"\xff", attributes={"correlid": "a", "ce-type": "longcall.call.failed.v1"})
+@example(data=b"NaN", attributes={"correlid": "a", "ce-type": "longcall.call.progress.v1"})
+def test_any_message_is_read_ignored_or_refused_with_a_reason(
+    data: bytes, attributes: dict[str, str]
+) -> None:
+    try:
+        report = decode_report(Message(data=data, attributes=attributes))
+    except MalformedReport:
+        return
+    assert report is None or report.correlation_id == attributes["correlid"]
+
+
+def test_bare_message_says_succeeded_and_its_data_is_the_result() -> None:
+    published = datetime(2026, 1, 31, tzinfo=UTC)
+    message = Message(data=b"Work Done!", attributes={"correlid": "airflow-test-1"}, publish_time=published)
+
+    assert decode_report(message) == Report(
+        correlation_id="airflow-test-1", body=Succeeded(data=b"Work Done!"), time=published
+    )
+
+
+def test_attributes_that_mean_nothing_here_are_ignored() -> None:
+    bare = Message(data=b"x", attributes={"correlid": "a", "colour": "blue", "ce-colour": "red"})
+
+    assert decode_report(bare) == Report(correlation_id="a", body=Succeeded(data=b"x"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["longcall.call.succeeded.v2", "longcall.call.paused.v1", "com.example.done", ""]
+)
+def test_type_of_another_version_or_vendor_is_ignored(kind: str) -> None:
+    assert decode_report(Message(attributes={"correlid": "a", "ce-type": kind})) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "data", "field"),
+    [
+        ({}, b"", "correlid"),
+        ({"correlid": 'a"b'}, b"", "correlid"),
+        ({"correlid": "a", "ce-type": SUCCEEDED, "ce-time": "noon"}, b"", "ce-time"),
+        ({"correlid": "a", "ce-type": SUCCEEDED, "ce-time": "2026-01-31T12:00:00"}, b"", "ce-time"),
+        ({"correlid": "a", "ce-type": SUCCEEDED, "ce-attempt": "one"}, b"", "ce-attempt"),
+        ({"correlid": "a", "ce-type": "longcall.call.failed.v1"}, b"{", "problem"),
+        ({"correlid": "a", "ce-type": "longcall.call.failed.v1"}, b"[]", "problem"),
+        (
+            {"correlid": "a", "ce-type": "longcall.call.failed.v1"},
+            b'{"retryable": "no"}',
+            "problem.retryable",
+        ),
+        ({"correlid": "a", "ce-type": "longcall.call.progress.v1"}, b"[]", "progress"),
+        ({"correlid": "a", "ce-type": "longcall.call.progress.v1"}, b"{}", "progress.done"),
+        ({"correlid": "a", "ce-type": "longcall.call.progress.v1"}, b'{"done": -1}', "progress.done"),
+        (
+            {"correlid": "a", "ce-type": "longcall.call.progress.v1"},
+            b'{"done": 1, "unit": 2}',
+            "progress.unit",
+        ),
+        ({"correlid": "a", "ce-type": "longcall.call.cancelled.v1"}, b"[]", "detail"),
+        ({"correlid": "a", "ce-type": "longcall.call.cancelled.v1"}, b'{"detail": 1}', "detail"),
+    ],
+)
+def test_malformed_report_names_the_field(attributes: dict[str, str], data: bytes, field: str) -> None:
+    with pytest.raises(MalformedReport) as caught:
+        decode_report(Message(data=data, attributes=attributes))
+
+    assert caught.value.field == field
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("report", "field"),
+    [
+        (Report(correlation_id="a", body=Accepted(), source="/s"), "id"),
+        (Report(correlation_id="a", body=Accepted(), id="1"), "source"),
+        (Report(correlation_id="", body=Accepted(), id="1", source="/s"), "correlid"),
+        (Report(correlation_id="a", body=Accepted(), id="1" * 1025, source="/s"), "ce-id"),
+        (Report(correlation_id="a", body=Accepted(), id="\ud800", source="/s"), "ce-id"),
+        (Report(correlation_id="a", body=Succeeded(data=bytes(10_000_000)), id="1", source="/s"), "data"),
+        (Report(correlation_id="a", body=Progress(done=float("nan")), id="1", source="/s"), "progress"),
+        (
+            Report(correlation_id="a", body=Accepted(), id="1", source="/s", time=datetime(2026, 1, 31)),
+            "time",
+        ),  # on purpose
+    ],
+)
+def test_report_that_cannot_stand_on_the_wire_is_refused(report: Report, field: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        encode_report(report)
+
+    assert caught.value.field == field
+
+
+def test_completions_are_the_reports_that_end_a_call() -> None:
+    assert is_completion(Succeeded())
+    assert not is_completion(Accepted())
+
+
+def test_problem_says_itself_in_one_line() -> None:
+    assert str(Problem(title="Disk full", detail="node 7", code="disk")) == "Disk full: node 7 [disk]"
+    assert str(Problem(title="Disk full")) == "Disk full"
+
+
+def test_cancelled_needs_no_words() -> None:
+    message = Message(attributes={"correlid": "a", "ce-type": "longcall.call.cancelled.v1"})
+
+    assert decode_report(message) == Report(correlation_id="a", body=Cancelled())

@@ -1,0 +1,157 @@
+"""The status resource and the start request survive the wire; what is malformed is refused by field."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.contract.strategies import completions, counts, ids, instants, problems, progresses
+
+from longcall.contract import (
+    CallRequest,
+    CallState,
+    CallStatus,
+    Cancelled,
+    Completion,
+    ContractError,
+    Failed,
+    JsonValue,
+    MalformedRequest,
+    Problem,
+    Succeeded,
+    decode_request,
+    request_headers,
+    url_with_correlation_id,
+)
+
+STATES = {Succeeded: CallState.SUCCEEDED, Failed: CallState.FAILED, Cancelled: CallState.CANCELLED}
+
+
+def status_of(completion: Completion | None, **fields: object) -> CallStatus:
+    state = CallState.RUNNING if completion is None else STATES[type(completion)]
+    return CallStatus(state=state, completion=completion, **fields)  # type: ignore[arg-type] # built by hypothesis
+
+
+statuses = st.builds(
+    status_of,
+    st.none() | completions,
+    correlation_id=ids,
+    attempt=counts,
+    heartbeat_time=st.none() | instants,
+    progress=st.none() | progresses,
+)
+
+
+@given(statuses)
+def test_every_status_survives_json(status: CallStatus) -> None:
+    assert CallStatus.from_wire(json.loads(json.dumps(status.to_wire()))) == status
+
+
+@given(problems)
+def test_every_problem_survives_json(problem: Problem) -> None:
+    assert Problem.from_wire(json.loads(json.dumps(problem.to_wire()))) == problem
+
+
+def test_members_of_the_wrong_type_are_ignored_in_a_problem() -> None:
+    assert Problem.from_wire({"title": 1, "status": "x", "retry_after_ms": -1, "type": None}) == Problem(
+        title="The service reported a failure"
+    )
+
+
+GOOD: dict[str, JsonValue] = {"correlid": "a", "state": "running", "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("wire", "field"),
+    [
+        ([], "status"),
+        (GOOD | {"state": "asleep"}, "state"),
+        (GOOD | {"correlid": 1}, "correlid"),
+        (GOOD | {"attempt": True}, "attempt"),
+        (GOOD | {"heartbeat_time": "noon"}, "heartbeat_time"),
+        (GOOD | {"state": "succeeded"}, "result"),
+        (GOOD | {"state": "succeeded", "result": {"data_base64": "%"}}, "result.data_base64"),
+        (GOOD | {"state": "failed"}, "problem"),
+    ],
+)
+def test_malformed_status_names_the_field(wire: JsonValue, field: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        CallStatus.from_wire(wire)
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("state", "completion"), [("succeeded", None), ("running", Succeeded()), ("failed", Succeeded())]
+)
+def test_state_and_completion_must_agree(state: str, completion: Completion | None) -> None:
+    with pytest.raises(ContractError, match="state"):
+        CallStatus(correlation_id="a", state=CallState(state), completion=completion)
+
+
+requests = st.builds(
+    CallRequest,
+    correlation_id=ids,
+    body=st.binary(min_size=1, max_size=20),
+    content_type=st.sampled_from(["application/json", "text/csv"]),
+    deadline=st.none() | instants,
+    reply_topic=st.sampled_from(["", "projects/p/topics/t"]),
+    traceparent=st.sampled_from(["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+)
+
+
+@given(requests, st.sampled_from(["/serve", "https://host:1/a/b?x=1&x=2&y=#part", "serve?correlid=old"]))
+def test_every_request_survives_http(request: CallRequest, url: str) -> None:
+    target = url_with_correlation_id(url, request.correlation_id)
+    query = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+    headers = {name.lower(): value for name, value in request_headers(request).items()}
+
+    assert headers["prefer"] == "respond-async"
+    assert decode_request(query, headers, request.body) == request
+    assert urlsplit(target).path == urlsplit(url).path
+
+
+def test_other_parameters_of_the_url_are_kept() -> None:
+    assert url_with_correlation_id("/a?x=1&correlid=old&y=#f", "new") == "/a?x=1&y=&correlid=new#f"
+
+
+def test_the_bare_request_has_the_id_in_its_query_alone() -> None:
+    assert decode_request({"correlid": "a"}, {}, b"") == CallRequest(correlation_id="a")
+
+
+def test_the_id_may_come_as_idempotency_key_alone_quoted_or_not() -> None:
+    assert decode_request({}, {"idempotency-key": '"a"'}, b"").correlation_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "field"),
+    [
+        ({}, {}, "correlid"),
+        ({"correlid": "a b"}, {}, "correlid"),
+        ({"correlid": "a"}, {"idempotency-key": "b"}, "Idempotency-Key"),
+        ({"correlid": "a"}, {"longcall-deadline": "soon"}, "Longcall-Deadline"),
+    ],
+)
+def test_malformed_request_names_the_field(
+    query: dict[str, str], headers: dict[str, str], field: str
+) -> None:
+    with pytest.raises(MalformedRequest) as caught:
+        decode_request(query, headers, b"")
+
+    assert caught.value.field == field
+
+
+def test_requests_that_ask_for_the_same_have_the_same_digest() -> None:
+    request = CallRequest(correlation_id="a", body=b"{}", content_type="application/json")
+
+    assert (
+        request.digest()
+        == CallRequest(correlation_id="b", body=b"{}", content_type="application/json").digest()
+    )
+    assert (
+        request.digest()
+        != CallRequest(correlation_id="a", body=b"[]", content_type="application/json").digest()
+    )

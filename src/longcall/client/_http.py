@@ -13,7 +13,7 @@ from longcall.contract import ContractError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["HttpAnswer", "is_same_origin", "send"]
+__all__ = ["HttpAnswer", "check_url", "is_same_origin", "send"]
 
 _MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """A status resource may carry a result, which is as large as a message at most, in base64."""
@@ -68,6 +68,21 @@ async def send(
         body=bytes(content),
         url=str(response.url),
     )
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no absolute URL of a service.
+
+    Raises:
+        ContractError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ContractError("url", "not of the form http://host/path or https://host/path")
 
 
 def is_same_origin(one: str, other: str) -> bool:

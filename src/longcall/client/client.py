@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from longcall._core.clock import Clock
 from longcall._core.errors import LongcallError
 from longcall.client._backoff import Backoff
-from longcall.client._http import HttpAnswer, is_same_origin, send
+from longcall.client._http import HttpAnswer, check_url, is_same_origin, send
 from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
 from longcall.client.errors import CallError, CallTimeout
@@ -214,6 +214,7 @@ class AsyncClient:
         request = CallRequest(
             correlation_id=address.correlation_id, body=body, content_type=body_type, deadline=deadline
         )
+        check_url(url)
         await self._transport.create_inbox(address.inbox)
         try:
             answer = await self._send_start(url, request, headers or {})

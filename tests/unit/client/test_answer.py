@@ -40,8 +40,10 @@ def test_location_is_relative_to_the_request(location: str, expected: str) -> No
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
-    [(302, False), (400, False), (404, False), (408, True), (409, False), (422, False), (425, True)]
-    + [(429, True), (500, True), (503, True)],
+    [
+        *((status, False) for status in (302, 400, 404, 409, 422)),
+        *((status, True) for status in (408, 425, 429, 500, 503)),
+    ],
 )
 def test_refusal_knows_whether_to_try_again(status: int, retryable: bool) -> None:
     assert refused(status).retryable == retryable

@@ -299,7 +299,7 @@ async def test_environment_without_a_topic_says_what_to_set() -> None:
     with pytest.raises(ContractError, match="LONGCALL_TOPIC"):
         AsyncClient.from_env({})
     client = AsyncClient.from_env(
-        {"PUBSUB_EMULATOR_HOST": "127.0.0.1:1", "LONGCALL_TOPIC": "t", "GOOGLE_CLOUD_PROJECT": "p"}
+        {"PUBSUB_EMULATOR_HOST": "127.0.0.1:1", "LONGCALL_TOPIC": "topic", "GOOGLE_CLOUD_PROJECT": "p"}
     )
     await client.aclose()
     await client.aclose()

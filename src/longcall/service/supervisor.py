@@ -40,6 +40,8 @@ class _Running:
     task: asyncio.Task[None]
     ended_as: Completion | None = None
     """What the call ends as when its task is cancelled."""
+    began: bool = False
+    """A task that is cancelled before its first step runs no code, and its call would never end."""
 
 
 class Supervisor:
@@ -140,16 +142,21 @@ class Supervisor:
         running = self._running.get(correlation_id)
         if running is not None and running.ended_as is None:
             running.ended_as = completion
-            running.task.cancel()
+            if running.began:
+                running.task.cancel()
 
     async def _carry_out(self, request: CallRequest, path: str, outbox: Outbox) -> None:
         """Run a call from its place in the queue to its completion; raises nothing."""
         name = request.correlation_id
+        running = self._running[name]
+        running.began = True
         try:
+            if running.ended_as is not None:
+                raise asyncio.CancelledError
             async with self._processes if path in self._targets else self._tasks:
                 completion: Completion = await self._run(request, path, outbox)
         except asyncio.CancelledError:
-            completion = self._running[name].ended_as or Failed(problem=_STOPPED)
+            completion = running.ended_as or Failed(problem=_STOPPED)
         if await self._store.end(name, completion):
             why = f": {completion.problem}" if isinstance(completion, Failed) else ""
             log.info("Call %s: %s%s", name, type(completion).__name__.lower(), why)

@@ -104,7 +104,9 @@ def test_topic_comes_from_the_environment(environ: dict[str, str]) -> None:
     assert (config.topic, config.project) == (TOPIC, "p")
 
 
-@pytest.mark.parametrize(("environ", "missing"), [({}, "topic"), ({"LONGCALL_TOPIC": "completions"}, "project")])
+@pytest.mark.parametrize(
+    ("environ", "missing"), [({}, "topic"), ({"LONGCALL_TOPIC": "completions"}, "project")]
+)
 def test_environment_that_names_too_little_is_refused(environ: dict[str, str], missing: str) -> None:
     with pytest.raises(ServiceConfigError, match=missing):
         ServiceConfig.from_env(environ)

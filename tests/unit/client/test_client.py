@@ -30,7 +30,7 @@ from longcall.service import Call, CallFailure, Service, ServiceConfig
 from longcall.transport import InboxNotFound, TopicNotFound
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
-TOPIC = "projects/p/topics/t"
+TOPIC = "projects/p/topics/reports"
 URL = "http://service.test"
 EAGER = ClientConfig(retry_min=timedelta(microseconds=1), retry_max=timedelta(microseconds=1))
 POLICIES = [PerCallInbox(topic=TOPIC), SharedInbox(topic=TOPIC, name="reports")]

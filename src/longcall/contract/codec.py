@@ -41,6 +41,7 @@ _TYPES: Final[dict[type[ReportBody], str]] = {
     Failed: "longcall.call.failed.v1",
     Cancelled: "longcall.call.cancelled.v1",
 }
+_MAX_DIGITS: Final = 18  # what fits 64 bits in every language
 _BODIES: Final = {name: body for body, name in _TYPES.items()}
 
 
@@ -59,8 +60,8 @@ def encode_report(report: Report) -> Message:
         "ce-id": report.id,
         "ce-source": report.source,
         "ce-time": encode_instant(report.time, field="time") if report.time else "",
-        "ce-attempt": "" if report.attempt is None else str(report.attempt),
-        "ce-sequence": "" if report.sequence is None else str(report.sequence),
+        "ce-attempt": _encode_count(report.attempt, field="attempt"),
+        "ce-sequence": _encode_count(report.sequence, field="sequence"),
         "content-type": content_type,
         "traceparent": report.traceparent,
     }
@@ -113,7 +114,9 @@ def _encode_body(body: ReportBody) -> tuple[bytes, str]:
         case Failed(problem=problem):
             return encode_json(problem.to_wire(), field="problem"), PROBLEM_TYPE
         case Progress():
-            return encode_json(progress_to_wire(body), field="progress"), JSON_TYPE
+            wire = progress_to_wire(body)
+            progress_from_wire(wire)  # what no reader takes is not sent
+            return encode_json(wire, field="progress"), JSON_TYPE
         case Cancelled(detail=detail) if detail:
             return encode_json({"detail": detail}, field="detail"), JSON_TYPE
         case _:
@@ -134,16 +137,28 @@ def _decode_detail(data: bytes) -> str:
     if not data:
         return ""
     value: JsonValue = decode_json(data, field="detail")
-    detail = value.get("detail", "") if isinstance(value, dict) else None
-    if not isinstance(detail, str):
+    if not isinstance(value, dict):
         raise ContractError("detail", 'a cancelled report holds {"detail": "…"} or nothing')
+    detail = value.get("detail")
+    if detail is None:
+        return ""
+    if not isinstance(detail, str):
+        raise ContractError("detail", "a string")
     return detail
+
+
+def _encode_count(count: int | None, *, field: str) -> str:
+    if count is None:
+        return ""
+    if not 0 <= count < 10**_MAX_DIGITS:
+        raise ContractError(field, f"a whole number of at most {_MAX_DIGITS} digits, 0 or more")
+    return str(count)
 
 
 def _decode_count(text: str | None, *, field: str) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         raise ContractError(field, f"{text[:40]!r} is not a whole number")
     return int(text)
 

@@ -13,11 +13,15 @@ def encode_instant(value: datetime, *, field: str) -> str:
     """Return an aware instant as RFC 3339 in UTC, to the microsecond.
 
     Raises:
-        ContractError: `value` has no time zone.
+        ContractError: `value` has no time zone, or is outside the years 1 to 9999 in UTC.
     """
     if value.tzinfo is None:
         raise ContractError(field, "an instant needs a time zone; use datetime.now(UTC)")
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError as error:
+        raise ContractError(field, "an instant in the years 1 to 9999 in UTC") from error
+    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def decode_instant(text: str, *, field: str) -> datetime:
@@ -27,7 +31,7 @@ def decode_instant(text: str, *, field: str) -> datetime:
         ContractError: it names none.
     """
     try:
-        value = datetime.fromisoformat(text)
+        value = datetime.fromisoformat(text.upper())  # RFC 3339 allows t and z
         if value.tzinfo is None:
             raise ValueError("no time zone")
         return value.astimezone(UTC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -17,6 +18,14 @@ JSON_TYPE = "application/json"
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON (RFC 8259)")
+
+
+def _finite(text: str) -> float:
+    """Read a number; `1e999` would become an infinity, which nobody downstream could write."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
 
 
 def encode_json(value: JsonValue, *, field: str) -> bytes:
@@ -35,10 +44,13 @@ def decode_json(data: bytes, *, field: str) -> JsonValue:
     """Return the value that `data`, UTF-8 JSON, stands for.
 
     Raises:
-        ContractError: `data` is not UTF-8, not JSON, or nested too deep.
+        ContractError: `data` is not UTF-8 (a byte order mark is allowed), not JSON, holds a number
+            beyond a double's range, or is nested too deep.
     """
     try:
-        value: JsonValue = json.loads(data, parse_constant=_refuse_constant)
+        # Bytes would be guessed to be UTF-16 or -32, and surrogates let through.
+        text = data.decode("utf-8-sig")
+        value: JsonValue = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ContractError(field, f"not JSON: {error}") from error
     return value

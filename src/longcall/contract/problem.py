@@ -70,7 +70,9 @@ class Problem:
         """
         if not isinstance(value, dict):
             raise ContractError("problem", "a problem is a JSON object (RFC 9457)")
-        retryable = value.get("retryable", True)
+        retryable = value.get("retryable")
+        if retryable is None:
+            retryable = True
         if not isinstance(retryable, bool):
             raise ContractError("problem.retryable", "true or false")
         return cls(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from longcall.contract.errors import ContractError
 from longcall.contract.json import JsonValue
@@ -24,7 +24,7 @@ def progress_to_wire(progress: Progress) -> dict[str, JsonValue]:
 
 
 def progress_from_wire(value: JsonValue) -> Progress:
-    """Read a progress report; unknown members are ignored.
+    """Read a progress report; unknown members are ignored, null is none.
 
     Raises:
         ContractError: `value` is not an object with a number `done`, or a member has the wrong type.
@@ -35,18 +35,20 @@ def progress_from_wire(value: JsonValue) -> Progress:
     return Progress(
         done=_number(value.get("done"), field="progress.done"),
         total=None if total is None else _number(total, field="progress.total"),
-        unit=_text(value.get("unit", ""), field="progress.unit"),
-        message=_text(value.get("message", ""), field="progress.message"),
+        unit=_text(value.get("unit"), field="progress.unit"),
+        message=_text(value.get("message"), field="progress.message"),
     )
 
 
 def _number(value: JsonValue, *, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise ContractError(field, "a number, 0 or more")
     return value
 
 
 def _text(value: JsonValue, *, field: str) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise ContractError(field, "a string")
     return value

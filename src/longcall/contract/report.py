@@ -74,6 +74,15 @@ class Succeeded:
         """
         return cls(data=encode_json(value, field="result"), content_type=JSON_TYPE)
 
+    @property
+    def _media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def is_json(self) -> bool:
+        """Whether `content_type` says that the data is JSON."""
+        return self._media_type == JSON_TYPE or self._media_type.endswith("+json")
+
     def value(self) -> JsonValue | bytes:
         """Return the result as Python sees it: JSON decoded, text as `str`, anything else as bytes.
 
@@ -83,8 +92,8 @@ class Succeeded:
         Raises:
             ContractError: the data is not what `content_type` says.
         """
-        media_type = self.content_type.partition(";")[0].strip().lower()
-        if media_type == JSON_TYPE or media_type.endswith("+json"):
+        media_type = self._media_type
+        if self.is_json:
             return decode_json(self.data, field="result")
         if media_type and not media_type.startswith("text/"):
             return self.data

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit, urlunsplit
 
 from longcall.contract.errors import ContractError, MalformedRequest
 from longcall.contract.ids import check_correlation_id
@@ -63,11 +63,16 @@ def request_headers(request: CallRequest) -> dict[str, str]:
 
 
 def url_with_correlation_id(url: str, correlation_id: str) -> str:
-    """Return `url` with `correlid={id}` added to its query; one that is there already is replaced."""
+    """Return `url` with `correlid={id}` added to its query; one that is there already is replaced.
+
+    The other parameters stay as they are, to the byte: a signed URL stays signed.
+    """
     parts = urlsplit(url)
-    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k != _PARAMETER]
-    query.append((_PARAMETER, check_correlation_id(correlation_id)))
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    kept = [
+        pair for pair in parts.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != _PARAMETER
+    ]
+    kept.append(urlencode({_PARAMETER: check_correlation_id(correlation_id)}))
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def decode_request(query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> CallRequest:

@@ -7,7 +7,8 @@ the time of the last sign of life, and the completion once there is one.
 from __future__ import annotations
 
 import base64
-import binascii
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -98,7 +99,7 @@ class CallStatus:
 
     @classmethod
     def from_wire(cls, value: JsonValue) -> CallStatus:
-        """Read a status resource; unknown members are ignored.
+        """Read a status resource; unknown members are ignored, null counts as missing.
 
         Raises:
             ContractError: a member is missing or not as the contract has it.
@@ -109,18 +110,20 @@ class CallStatus:
             state = CallState(str(value.get("state")))
         except ValueError as error:
             raise ContractError("state", f"one of {', '.join(CallState)}") from error
-        correlation_id, attempt = value.get("correlid"), value.get("attempt", 0)
+        correlation_id, attempt = value.get("correlid"), value.get("attempt")
         if not isinstance(correlation_id, str):
             raise ContractError("correlid", "a string")
+        if attempt is None:
+            attempt = 0
         if isinstance(attempt, bool) or not isinstance(attempt, int) or attempt < 0:
             raise ContractError("attempt", "a whole number, 0 or more")
-        heartbeat = value.get("heartbeat_time")
+        heartbeat = _text(value, "heartbeat_time", field="heartbeat_time")
         progress = value.get("progress")
         return cls(
             correlation_id=check_correlation_id(correlation_id),
             state=state,
             attempt=attempt,
-            heartbeat_time=decode_instant(str(heartbeat), field="heartbeat_time") if heartbeat else None,
+            heartbeat_time=decode_instant(heartbeat, field="heartbeat_time") if heartbeat else None,
             progress=progress_from_wire(progress) if progress is not None else None,
             completion=_completion_from_wire(state, value),
         )
@@ -133,7 +136,7 @@ def _completion_from_wire(state: CallState, value: dict[str, JsonValue]) -> Comp
         case CallState.FAILED:
             return Failed(problem=Problem.from_wire(value.get("error")))
         case CallState.CANCELLED:
-            return Cancelled(detail=str(value.get("detail", "")))
+            return Cancelled(detail=_text(value, "detail", field="detail"))
         case _:
             return None
 
@@ -142,22 +145,37 @@ def _result_to_wire(result: Succeeded) -> dict[str, JsonValue]:
     """Return the result as CloudEvents' JSON format has data: `data`, or `data_base64` for bytes."""
     wire: dict[str, JsonValue] = {"content_type": result.content_type} if result.content_type else {}
     if result.content_type == JSON_TYPE:
-        wire["data"] = decode_json(result.data, field="result")
-    else:
-        wire["data_base64"] = base64.b64encode(result.data).decode()
-    return wire
+        # What claims to be JSON and is not stands as it is: the reader decides, the status is told.
+        with suppress(ContractError):
+            return wire | {"data": decode_json(result.data, field="result")}
+    return wire | {"data_base64": base64.b64encode(result.data).decode()}
 
 
 def _result_from_wire(value: JsonValue) -> Succeeded:
     if not isinstance(value, dict):
         raise ContractError("result", "a JSON object")
-    content_type = str(value.get("content_type", ""))
+    content_type = _text(value, "content_type", field="result.content_type")
     if "data" in value:
-        return Succeeded(
-            data=encode_json(value["data"], field="result"), content_type=content_type or JSON_TYPE
-        )
+        return _result_of(value["data"], content_type or JSON_TYPE)
     try:
-        data = base64.b64decode(str(value.get("data_base64", "")), validate=True)
-    except binascii.Error as error:
+        data = base64.b64decode(_text(value, "data_base64", field="result.data_base64"), validate=True)
+    except ValueError as error:  # binascii.Error is one; text that is not ASCII raises the plain kind
         raise ContractError("result.data_base64", "not base64") from error
     return Succeeded(data=data, content_type=content_type)
+
+
+def _result_of(value: JsonValue, content_type: str) -> Succeeded:
+    result = Succeeded(data=encode_json(value, field="result"), content_type=content_type)
+    if result.is_json or not isinstance(value, str):
+        return result
+    return Succeeded(data=value.encode(errors="replace"), content_type=content_type)
+
+
+def _text(value: Mapping[str, JsonValue], name: str, *, field: str) -> str:
+    """Return a member that is text; missing and null both mean empty."""
+    member = value.get(name)
+    if member is None:
+        return ""
+    if not isinstance(member, str):
+        raise ContractError(field, "a string")
+    return member

@@ -7,7 +7,7 @@ import pytest
 from longcall.client import InboxPolicy, PerCallInbox, SharedInbox
 from longcall.contract import ContractError
 
-TOPIC = "projects/p/topics/t"
+TOPIC = "projects/p/topics/reports"
 DAY_S = 86400.0
 
 

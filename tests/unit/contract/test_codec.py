@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.contract.strategies import reports
+from tests.unit.contract.strategies import ids, json_values, reports
 
 from longcall.contract import (
     Accepted,
     Cancelled,
     ContractError,
+    Failed,
     MalformedReport,
     Message,
     Problem,
     Progress,
     Report,
+    ReportBody,
     Succeeded,
     decode_report,
     encode_report,
@@ -44,17 +47,28 @@ NAMES = [
     "ce-attempt",
     "ce-sequence",
     "content-type",
+    "traceparent",
     "x",
 ]
-KINDS = [f"longcall.call.{kind}.v1" for kind in ("accepted", "progress", "succeeded", "failed", "cancelled")]
-VALUES = st.text(max_size=20) | st.sampled_from([*KINDS, "7", "-1", "２", "application/json", "2026-01-31"])
+KINDS = ["accepted", "progress", "heartbeat", "succeeded", "failed", "cancelled"]
+TYPES = [f"longcall.call.{kind}.v1" for kind in KINDS]
+SURROGATES = st.text(st.characters(), max_size=5)
+VALUES = SURROGATES | st.sampled_from([*TYPES, "7", "-1", "２", "application/json", "2026-01-31"])
+MEMBERS = ["done", "total", "unit", "message", "title", "detail", "retryable", "retry_after_ms", "status"]
+almost_valid = st.dictionaries(st.sampled_from(MEMBERS), json_values).map(json.dumps).map(str.encode)
+attributes_of_a_call = st.fixed_dictionaries(
+    {"correlid": ids}, optional={"ce-type": st.sampled_from(TYPES), "ce-time": VALUES, "ce-attempt": VALUES}
+)
 
 
 @given(
-    data=st.binary(max_size=40)
-    | st.sampled_from([b"{}", b'{"done": true}', b'{"retryable": 1}', b"[]", b"[" * 9999]),
-    attributes=st.dictionaries(st.sampled_from(NAMES), VALUES),
+    data=almost_valid | st.binary(max_size=40) | st.sampled_from([b"[]", b"[" * 9999, b"1" * 5000]),
+    attributes=attributes_of_a_call | st.dictionaries(st.sampled_from(NAMES), VALUES),
 )
+@example(data=b'{"done": 1%s}' % (b"0" * 400), attributes={"correlid": "a", "ce-type": TYPES[1]})
+@example(data=b'{"done": 1e999}', attributes={"correlid": "a", "ce-type": TYPES[1]})
+@example(data=b"", attributes={"correlid": "\ud800"})
+@example(data=b"", attributes={"correlid": "a", "ce-time": "\ud800", "ce-type": "\udfff"})
 @example(data=b"", attributes={"correlid": "a", "ce-time": "2026-01-31T25:00:00Z"})
 @example(data=b"", attributes={"correlid": "a", "ce-attempt": "9" * 5000})
 @example(data=b"\xff", attributes={"correlid": "a", "ce-type": "longcall.call.failed.v1"})
@@ -135,7 +149,20 @@ def test_malformed_report_names_the_field(attributes: dict[str, str], data: byte
         (Report(correlation_id="a", body=Accepted(), id="1" * 1025, source="/s"), "ce-id"),
         (Report(correlation_id="a", body=Accepted(), id="\ud800", source="/s"), "ce-id"),
         (Report(correlation_id="a", body=Succeeded(data=bytes(10_000_000)), id="1", source="/s"), "data"),
-        (Report(correlation_id="a", body=Progress(done=float("nan")), id="1", source="/s"), "progress"),
+        (Report(correlation_id="a", body=Progress(done=float("nan")), id="1", source="/s"), "progress.done"),
+        (Report(correlation_id="a", body=Progress(done=-1), id="1", source="/s"), "progress.done"),
+        (Report(correlation_id="a", body=Accepted(), id="1", source="/s", attempt=-1), "attempt"),
+        (Report(correlation_id="a", body=Accepted(), id="1", source="/s", sequence=10**18), "sequence"),
+        (
+            Report(
+                correlation_id="a",
+                body=Accepted(),
+                id="1",
+                source="/s",
+                time=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+            ),
+            "time",
+        ),
         (
             Report(correlation_id="a", body=Accepted(), id="1", source="/s", time=datetime(2026, 1, 31)),
             "time",
@@ -163,3 +190,17 @@ def test_cancelled_needs_no_words() -> None:
     message = Message(attributes={"correlid": "a", "ce-type": "longcall.call.cancelled.v1"})
 
     assert decode_report(message) == Report(correlation_id="a", body=Cancelled())
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "body"),
+    [
+        ("cancelled", b'{"detail": null}', Cancelled()),
+        ("progress", b'{"done": 1, "total": null, "unit": null, "message": null}', Progress(done=1)),
+        ("failed", b'{"title": "x", "retryable": null, "status": null}', Failed(problem=Problem(title="x"))),
+    ],
+)
+def test_member_that_is_null_counts_as_missing(kind: str, data: bytes, body: ReportBody) -> None:
+    message = Message(data=data, attributes={"correlid": "a", "ce-type": f"longcall.call.{kind}.v1"})
+
+    assert decode_report(message) == Report(correlation_id="a", body=body)

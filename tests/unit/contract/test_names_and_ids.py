@@ -132,3 +132,22 @@ def test_result_is_decoded_by_its_type_and_never_guessed(
 def test_result_that_is_not_the_json_it_claims_is_refused() -> None:
     with pytest.raises(ContractError, match="result"):
         Succeeded(data=b"{", content_type="application/json").value()
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['{"a":1}'.encode("utf-16"), b'"\xed\xa0\x80"', b"\xff", b"NaN", b"1e999", b"-1e999", b"", b"[" * 99999],
+)
+def test_json_that_is_not_utf8_or_not_finite_is_refused(data: bytes) -> None:
+    with pytest.raises(ContractError, match=r"^x: not JSON"):
+        decode_json(data, field="x")
+
+
+def test_byte_order_mark_before_json_is_forgiven() -> None:
+    assert decode_json(b"\xef\xbb\xbf[1]", field="x") == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", {1, 2}, b"bytes"])
+def test_value_that_is_not_json_is_not_written(value: object) -> None:
+    with pytest.raises(ContractError, match=r"^x: not JSON"):
+        encode_json(value, field="x")  # type: ignore[arg-type] # on purpose

@@ -8,7 +8,15 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.contract.strategies import completions, counts, ids, instants, problems, progresses
+from tests.unit.contract.strategies import (
+    completions,
+    counts,
+    ids,
+    instants,
+    json_values,
+    problems,
+    progresses,
+)
 
 from longcall.contract import (
     CallRequest,
@@ -74,6 +82,11 @@ GOOD: dict[str, JsonValue] = {"correlid": "a", "state": "running", "attempt": 1}
         (GOOD | {"heartbeat_time": "noon"}, "heartbeat_time"),
         (GOOD | {"state": "succeeded"}, "result"),
         (GOOD | {"state": "succeeded", "result": {"data_base64": "%"}}, "result.data_base64"),
+        (GOOD | {"state": "succeeded", "result": {"data_base64": "ä"}}, "result.data_base64"),
+        (GOOD | {"state": "succeeded", "result": {"data_base64": 1}}, "result.data_base64"),
+        (GOOD | {"state": "succeeded", "result": {"content_type": 1}}, "result.content_type"),
+        (GOOD | {"state": "cancelled", "detail": 1}, "detail"),
+        (GOOD | {"heartbeat_time": 1}, "heartbeat_time"),
         (GOOD | {"state": "failed"}, "problem"),
     ],
 )
@@ -82,6 +95,51 @@ def test_malformed_status_names_the_field(wire: JsonValue, field: str) -> None:
         CallStatus.from_wire(wire)
 
     assert caught.value.field == field
+
+
+MEMBERS = ["correlid", "state", "attempt", "heartbeat_time", "progress", "result", "error", "detail"]
+almost_members = st.dictionaries(
+    st.sampled_from(["data", "data_base64", "content_type", "title", "retryable", "done"]), json_values
+)
+
+
+@given(st.dictionaries(st.sampled_from(MEMBERS), json_values | almost_members), st.sampled_from(CallState))
+def test_any_status_is_read_or_refused_with_a_reason(wire: dict[str, JsonValue], state: CallState) -> None:
+    try:
+        status = CallStatus.from_wire({"correlid": "a", "state": state, **wire})
+    except ContractError:
+        return
+    assert (status.completion is not None) == status.state.is_final
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        ({"data": {"n": 1}}, {"n": 1}),
+        ({"data": "text", "content_type": "text/plain"}, "text"),
+        ({"data": "text", "content_type": "application/json"}, "text"),
+        ({"data": {"n": 1}, "content_type": "application/vnd.x+json"}, {"n": 1}),
+        ({"data_base64": None, "content_type": None}, ""),
+        ({"data_base64": "/w=="}, b"\xff"),
+    ],
+)
+def test_result_in_a_status_is_read_as_cloudevents_has_data(result: JsonValue, value: object) -> None:
+    status = CallStatus.from_wire({"correlid": "a", "state": "succeeded", "result": result})
+
+    assert isinstance(status.completion, Succeeded)
+    assert status.completion.value() == value
+
+
+def test_result_that_is_not_the_json_it_claims_does_not_break_the_status() -> None:
+    status = status_of(Succeeded(data=b"{", content_type="application/json"), correlation_id="a")
+
+    assert CallStatus.from_wire(status.to_wire()) == status
+
+
+def test_members_that_are_null_say_nothing() -> None:
+    wire: JsonValue = {"correlid": "a", "state": "cancelled", "detail": None, "attempt": None}
+
+    assert CallStatus.from_wire(wire) == status_of(Cancelled(), correlation_id="a")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +173,9 @@ def test_every_request_survives_http(request: CallRequest, url: str) -> None:
 
 
 def test_other_parameters_of_the_url_are_kept() -> None:
-    assert url_with_correlation_id("/a?x=1&correlid=old&y=#f", "new") == "/a?x=1&y=&correlid=new#f"
+    url = "/a?x=1&correlid=old&y=&sig=%FF%20+&flag#f"
+
+    assert url_with_correlation_id(url, "new") == "/a?x=1&y=&sig=%FF%20+&flag&correlid=new#f"
 
 
 def test_the_bare_request_has_the_id_in_its_query_alone() -> None:

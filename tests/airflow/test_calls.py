@@ -19,12 +19,13 @@ from longcall.cli.stack import LocalStack
 if TYPE_CHECKING:
     from tests.airflow.conftest import Subscriptions
 
-pytestmark = pytest.mark.stack
+# A hundred tasks start and resume on two cores; whatever hangs is ended by this.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 
 def run(stack: LocalStack, dag_id: str) -> tuple[str, str]:
     run_id = stack.airflow.trigger(dag_id)
-    return run_id, stack.airflow.wait_for_run(dag_id, run_id, timeout_s=200).state
+    return run_id, stack.airflow.wait_for_run(dag_id, run_id, timeout_s=500).state
 
 
 def succeed(stack: LocalStack, dag_id: str) -> str:

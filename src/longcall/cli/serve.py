@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--port",
         type=int,
-        default=int(os.environ.get("PORT") or 8000),
+        default=os.environ.get("PORT") or "8000",
         help="default: $PORT, then 8000; 0: any",
     )
     parser.add_argument(
@@ -84,8 +84,7 @@ def run(args: argparse.Namespace) -> int:
     # Children are started by exec, which gRPC need not prepare for, nor say so at each.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
-        import starlette  # noqa: F401 # asked for here, for one clear error
-        import uvicorn
+        from longcall.service.server import serve
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
     from longcall.service import ServiceConfig
@@ -99,22 +98,15 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, drain_s=args.drain)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)
-    host, port = listener.getsockname()[:2]
-    print(f"Listening on http://{host}:{port}, publishing to {config.topic}", flush=True)
-    for path in service.handlers:
-        print(f"  POST http://{host}:{port}{path}?correlid=ID", flush=True)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level=args.log_level,
-            access_log=False,
-            log_config=None,
-            lifespan="on",
-            loop="asyncio",  # uvloop now and then finds a new child's input closed
-        )
-    )
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+
+    def announce() -> None:
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        print(f"Listening on {address}, publishing to {config.topic}")
+        for path in service.handlers:
+            print(f"  POST {address}{path}?correlid=ID", flush=True)
+
+    return serve(app, listener, log_level=args.log_level, on_started=announce)
 
 
 def _load(target: str) -> Service:
@@ -146,9 +138,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(2048)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise ServeError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        raise ServeError(f"cannot listen on {host}:{port}: {why}; choose another --host or --port") from error
     return listener

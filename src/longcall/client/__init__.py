@@ -1,7 +1,8 @@
 """For callers: start a call, wait for it, cancel it; and the router that all waits share."""
 
 from longcall.client.answer import StartAnswer, completion_result, read_start_answer, refusal
-from longcall.client.config import RouterConfig
+from longcall.client.client import AsyncClient, StartedCall
+from longcall.client.config import ClientConfig, RouterConfig
 from longcall.client.errors import (
     CallCancelled,
     CallError,
@@ -12,10 +13,12 @@ from longcall.client.errors import (
 )
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
 from longcall.client.router import Arrival, Arrivals, Router
+from longcall.client.sync import Client
 
 __all__ = [
     "Arrival",
     "Arrivals",
+    "AsyncClient",
     "CallAddress",
     "CallCancelled",
     "CallError",
@@ -23,12 +26,15 @@ __all__ = [
     "CallRefused",
     "CallTimeout",
     "CallUnreachable",
+    "Client",
+    "ClientConfig",
     "InboxPolicy",
     "PerCallInbox",
     "Router",
     "RouterConfig",
     "SharedInbox",
     "StartAnswer",
+    "StartedCall",
     "completion_result",
     "read_start_answer",
     "refusal",

@@ -8,7 +8,9 @@ make something due at the message system return it.
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -89,9 +91,9 @@ class _Call:
 class RoutingTable:
     """Waiters, and what is held for them, of one inbox."""
 
-    def __init__(self, rules: HoldRules) -> None:
+    def __init__(self, rules: HoldRules, *, dice: Callable[[], float] = random.random) -> None:
         self._calls: dict[str, _Call] = {}
-        self._unclaimed = UnclaimedReports(rules)
+        self._unclaimed = UnclaimedReports(rules, dice)
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._handed_count = 0
 

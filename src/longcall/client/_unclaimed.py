@@ -4,14 +4,19 @@ A shared inbox serves several processes, and a message reaches any of them. So o
 that nobody here waits for is held for a moment, in case its waiter is about to
 register, and given back for another process to have. Each time it returns it is
 held for twice as long, up to `hold_max_s`; from then on it is also put off, so
-that a message whose caller is gone for good costs next to nothing.
+that a message whose caller is gone for good costs next to nothing. Every time is
+shortened at random by up to half: processes and messages that move in step would
+miss each other for ever.
 
-Pure: no I/O, no clock of its own. `now_s` is seconds on one monotonic clock.
+Pure but for the dice, which can be brought: no I/O, no clock of its own. `now_s` is
+seconds on one monotonic clock.
 """
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -91,6 +96,7 @@ class UnclaimedReports:
     """
 
     rules: HoldRules
+    dice: Callable[[], float] = random.random
     _held: dict[str, dict[str, Unclaimed]] = field(default_factory=dict)
     _by_time: list[tuple[float, str, str]] = field(default_factory=list)
     _put_off: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
@@ -115,8 +121,8 @@ class UnclaimedReports:
             return None
         if self._count >= self.rules.max_held:
             self._count_round(message_id)
-            return GivenUp(report, delivery.ack_id, self.rules.put_off_min_s, is_first_put_off=False)
-        until_s = now_s + self.rules.hold_s(self._rounds.get(message_id, 0))
+            return GivenUp(report, delivery.ack_id, self.rules.put_off_max_s, is_first_put_off=False)
+        until_s = now_s + self._shortened(self.rules.hold_s(self._rounds.get(message_id, 0)))
         self._held.setdefault(correlation_id, {})[message_id] = Unclaimed(report, delivery, until_s)
         heappush(self._by_time, (until_s, correlation_id, message_id))
         self._count += 1
@@ -162,12 +168,15 @@ class UnclaimedReports:
             del self._held[correlation_id]
         self._count -= 1
         rounds = self._count_round(message_id)
-        put_off_s = self.rules.put_off_s(rounds)
+        put_off_s = float(round(self._shortened(self.rules.put_off_s(rounds))))  # leases are whole seconds
         ack_id = unclaimed.delivery.ack_id
         if put_off_s:
             self._remember_put_off(correlation_id, message_id, ack_id)
         is_first = rounds == self.rules.patient_rounds
         return GivenUp(unclaimed.report, ack_id, put_off_s, is_first_put_off=is_first)
+
+    def _shortened(self, seconds: float) -> float:
+        return seconds * (0.5 + 0.5 * self.dice())
 
     def _count_round(self, message_id: str) -> int:
         """Return how often the message was held before this time."""

@@ -27,6 +27,7 @@ _REMEDIES: Final = {
     403: "the caller's credentials do not permit this call",
     404: "check the endpoint: the service has nothing at this path",
     405: "check the method: this path does not take it",
+    409: "the call is in a state that does not allow this: look at its status",
     413: "the arguments are too large: pass an address instead",
     415: "the service does not take this content type",
     422: "the service does not take these arguments under this correlation id",
@@ -67,7 +68,9 @@ def refusal(*, status: int, body: bytes, url: str) -> CallRefused:
     """Return the error for an answer that is no success, with what the service said and what to do."""
     problem = _problem(status, body)
     remedy = f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
-    address = urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    parts = urlsplit(url)
+    # Query and user name may hold credentials, which no log may show.
+    address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
     return CallRefused(
         f"the service answered {status} at {address}: {problem}{remedy}",
         status=status,

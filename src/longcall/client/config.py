@@ -1,17 +1,17 @@
-"""How the router is configured."""
+"""How the client and its router are configured."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from longcall.client._unclaimed import HoldRules
 from longcall.contract import ContractError
 
-__all__ = ["RouterConfig"]
+__all__ = ["ClientConfig", "RouterConfig"]
 
-_FIRST_HOLD_S: Final = 0.1
+_FIRST_HOLD_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,8 @@ class RouterConfig:
     Attributes:
         lease: for how long a delivered report is leased at a time, 10 to 600 s; renewed while it is held.
         unclaimed_hold: how long at most a report that nobody waits for is held at a time, for a waiter
-            about to register. It begins with 0.1 s and doubles, and in between others may have it.
-        unclaimed_backoff: for how long it is put off after that; doubles.
+            about to register. It begins with 10 ms and doubles, and in between others may have it.
+        unclaimed_backoff: for how long at most it is put off after that, 2 s or more; doubles.
         unclaimed_backoff_max: the longest time to put it off, at most 600 s.
         max_unclaimed: of them at most so many are held at once.
         reconnect_min: pause before the first attempt to reconnect; doubles, with jitter.
@@ -46,7 +46,9 @@ class RouterConfig:
         for name in ("lease", "unclaimed_backoff_max"):
             if not timedelta(seconds=10) <= getattr(self, name) <= timedelta(seconds=600):
                 raise ContractError(name, "10 to 600 seconds")
-        for name in ("unclaimed_hold", "unclaimed_backoff", "reconnect_min", "reconnect_max"):
+        if self.unclaimed_backoff < timedelta(seconds=2):
+            raise ContractError("unclaimed_backoff", "at least 2 seconds")
+        for name in ("unclaimed_hold", "reconnect_min", "reconnect_max"):
             if getattr(self, name) <= timedelta(0):
                 raise ContractError(name, "more than 0")
         if self.max_unclaimed < 1:
@@ -64,3 +66,36 @@ class RouterConfig:
             put_off_max_s=put_off_max_s,
             max_held=self.max_unclaimed,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """How patient a client is.
+
+    Attributes:
+        request_timeout: for each step of one HTTP request, where the client makes its own connections.
+        start_attempts: how often the start is asked for, with the same id, before giving up.
+        retry_min: pause before the second attempt; doubles, with jitter.
+        retry_max: the longest pause.
+        reconcile_interval: without news for so long, the service itself is asked how the call stands.
+        router: how reports are received.
+    """
+
+    request_timeout: timedelta = timedelta(seconds=30)
+    start_attempts: int = 5
+    retry_min: timedelta = timedelta(milliseconds=500)
+    retry_max: timedelta = timedelta(seconds=10)
+    reconcile_interval: timedelta = timedelta(minutes=5)
+    router: RouterConfig = field(default_factory=RouterConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            ContractError: names the field.
+        """
+        for name in ("request_timeout", "retry_min", "retry_max", "reconcile_interval"):
+            if getattr(self, name) <= timedelta(0):
+                raise ContractError(name, "more than 0")
+        if self.start_attempts < 1:
+            raise ContractError("start_attempts", "at least 1")

@@ -68,18 +68,22 @@ class Arrivals:
         """Take the news that nothing more will come."""
         self._queue.put_nowait(error)
 
-    async def __aiter__(self) -> AsyncIterator[Arrival]:
-        """Yield reports as they arrive, without end; cancelling stops the wait alone.
+    def __aiter__(self) -> AsyncIterator[Arrival]:
+        """Yield reports as they arrive, without end."""
+        return self
+
+    async def __anext__(self) -> Arrival:
+        """Wait for the next report; cancelling stops this wait alone.
 
         Raises:
             InboxNotFound: the inbox is gone.
             TransportError: it cannot be read, and trying again will not help.
         """
-        while True:
-            item = await self._queue.get()
-            if isinstance(item, LongcallError):
-                raise item
-            yield Arrival(self._feed, item)
+        item = await self._queue.get()
+        if isinstance(item, LongcallError):
+            self._queue.put_nowait(item)  # nothing comes after it, however often it is asked for
+            raise item
+        return Arrival(self._feed, item)
 
 
 class Router:

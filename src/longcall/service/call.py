@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from longcall.contract import CallRequest, ContractError, JsonValue, Problem, Progress, Succeeded, decode_json
+from longcall.contract import (
+    JSON_TYPE,
+    MAX_MESSAGE_BYTES,
+    CallRequest,
+    ContractError,
+    JsonValue,
+    Problem,
+    Progress,
+    Succeeded,
+    decode_json,
+)
 from longcall.service.errors import CallFailure
+from longcall.service.wording import publishable
 
-__all__ = ["Call", "Handler", "HandlerResult", "Result", "failure_problem", "to_succeeded"]
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "Call",
+    "Handler",
+    "HandlerResult",
+    "Result",
+    "failure_problem",
+    "to_succeeded",
+]
+
+log = logging.getLogger(__name__)
+
+MAX_RESULT_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
+"""What Pub/Sub takes, less room for the attributes."""
+
+_MAX_TYPE_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +46,7 @@ class Result:
     """A result that is not JSON.
 
     Attributes:
-        data: as it shall stand on the wire, at most 10 MB.
+        data: as it shall stand on the wire, at most `MAX_RESULT_BYTES`.
         content_type: its media type.
     """
 
@@ -66,11 +94,24 @@ class Call:
     def report_progress(
         self, done: float, total: float | None = None, *, unit: str = "", message: str = ""
     ) -> None:
-        """Tell the caller how far the work has come. Returns at once.
+        """Tell the caller how far the work has come. Returns at once, in any thread of the handler's.
 
-        A few reports a second are published at most; of more, the latest.
+        A few reports a second are published at most; of more, the latest. A number that no progress can
+        be (negative, infinite, not a number) is logged and not reported: the work is worth more.
         """
-        self._on_progress(Progress(done=done, total=total, unit=unit, message=message))
+        # Numbers of other libraries (numpy's, say) are numbers too, but no JSON.
+        numbers = [n if type(n) is int else float(n) for n in (done, total) if n is not None]
+        if not all(0 <= n < math.inf for n in numbers):
+            log.warning("Call %s: no progress can be %s of %s", self.correlation_id, done, total)
+            return
+        self._on_progress(
+            Progress(
+                done=numbers[0],
+                total=numbers[1] if total is not None else None,
+                unit=publishable(unit),
+                message=publishable(message),
+            )
+        )
 
 
 HandlerResult: TypeAlias = JsonValue | Result
@@ -81,16 +122,35 @@ def to_succeeded(value: HandlerResult) -> Succeeded:
     """Return what a handler returned as it is published.
 
     Raises:
-        CallFailure: it is neither JSON nor a `Result`; not retryable.
+        CallFailure: it is neither JSON nor a sound `Result`, or too large; not retryable.
     """
-    if isinstance(value, Result):
-        return Succeeded(data=value.data, content_type=value.content_type)
     try:
-        return Succeeded.of(value)
+        if isinstance(value, Result):
+            succeeded = Succeeded(data=value.data, content_type=value.content_type)
+            _check_result(value)
+        else:
+            succeeded = Succeeded.of(value)
+        if len(succeeded.data) > MAX_RESULT_BYTES:
+            raise ContractError(
+                "result",
+                f"{len(succeeded.data)} bytes, and a message takes {MAX_RESULT_BYTES}: "
+                "store it and return its address",
+            )
     except ContractError as error:
         raise CallFailure("Bad result", detail=str(error), code="result", retryable=False) from error
+    return succeeded
 
 
-def failure_problem(error: Exception) -> Problem:
+def _check_result(result: Result) -> None:
+    if not isinstance(result.data, bytes):
+        raise ContractError("result", f"Result takes bytes, not {type(result.data).__name__}")
+    content_type = result.content_type
+    if not (content_type.isascii() and content_type.isprintable() and len(content_type) <= _MAX_TYPE_LENGTH):
+        raise ContractError("result", f"no media type: {content_type[:_MAX_TYPE_LENGTH]!r}")
+    if content_type == JSON_TYPE:
+        decode_json(result.data, field="result")
+
+
+def failure_problem(error: BaseException) -> Problem:
     """Return an exception that is no `CallFailure` as it is published."""
-    return Problem(title=type(error).__name__, detail=str(error))
+    return Problem(title=type(error).__name__, detail=publishable(str(error)))

@@ -19,10 +19,10 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from types import FrameType
-from typing import IO, NoReturn, cast
+from typing import Final, NoReturn, cast
 
 from longcall.contract import CallRequest, JsonValue, Progress
-from longcall.contract.progress import progress_to_wire
+from longcall.service.answers import AnswerWriter
 from longcall.service.call import Call, HandlerResult, failure_problem, to_succeeded
 from longcall.service.errors import CallFailure
 
@@ -30,23 +30,26 @@ __all__ = ["main"]
 
 log = logging.getLogger("longcall.service")
 
-_PR_SET_PDEATHSIG = 1
-_STDIN = 0
+_PR_SET_PDEATHSIG: Final = 1
+_STDIN: Final = 0
 
 
 def main() -> int:
     """Run the handler that the parent names; return the exit status."""
     _end_with_parent()
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    task: dict[str, JsonValue] = json.loads(_read_line(_STDIN))
-    threading.Thread(target=_watch_parent, daemon=True).start()
-    with os.fdopen(int(sys.argv[1]), "wb") as answers:
-        _write(answers, _run(task, answers))
+    lifeline = _take_stdin()
+    task: dict[str, JsonValue] = json.loads(_read_line(lifeline))
+    threading.Thread(target=_watch_parent, args=(lifeline,), daemon=True).start()
+    logging.basicConfig(
+        level=int(str(task["log_level"])), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    answers = AnswerWriter(int(sys.argv[1]))
+    answers.close(_run(task, answers.put))
     return 0
 
 
-def _run(task: dict[str, JsonValue], answers: IO[bytes]) -> dict[str, JsonValue]:
+def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) -> dict[str, JsonValue]:
     deadline = task["deadline"]
     request = CallRequest(
         correlation_id=str(task["correlation_id"]),
@@ -54,11 +57,7 @@ def _run(task: dict[str, JsonValue], answers: IO[bytes]) -> dict[str, JsonValue]
         content_type=str(task["content_type"]),
         deadline=datetime.fromisoformat(str(deadline)) if deadline else None,
     )
-
-    def report(progress: Progress) -> None:
-        _write(answers, {"progress": progress_to_wire(progress)})
-
-    call = Call(request, attempt=int(str(task["attempt"])), on_progress=report)
+    call = Call(request, attempt=int(str(task["attempt"])), on_progress=on_progress)
     try:
         succeeded = to_succeeded(_handler(task)(call))
     except CallFailure as failure:
@@ -81,27 +80,23 @@ def _handler(task: dict[str, JsonValue]) -> Callable[[Call], HandlerResult]:
     return cast("Callable[[Call], HandlerResult]", found)
 
 
-def _write(answers: IO[bytes], answer: dict[str, JsonValue]) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
-    answers.flush()
-
-
 def _end_with_parent() -> None:
     """Be killed when the service is, even by SIGKILL, even while the handler holds the interpreter."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch_parent() -> NoReturn:
-    """End when standard input does: the parent is gone. For systems without a death signal."""
-    # Not through sys.stdin: a thread that holds its lock would crash the interpreter's shutdown.
-    while os.read(_STDIN, 4096):
-        pass
-    os._exit(1)
+def _take_stdin() -> int:
+    """Return a descriptor of our own for standard input, and leave the handler an empty one."""
+    lifeline = os.dup(_STDIN)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, _STDIN)
+    os.close(nothing)
+    return lifeline
 
 
 def _read_line(descriptor: int) -> bytes:
-    """Read up to the first line end, and at most what belongs to it: the parent sends one line only."""
+    """Read one line, after which the parent sends nothing more."""
     line = bytearray()
     while not line.endswith(b"\n"):
         chunk = os.read(descriptor, 1 << 16)
@@ -109,6 +104,15 @@ def _read_line(descriptor: int) -> bytes:
             sys.exit(1)  # the parent is gone before it said what to do
         line += chunk
     return bytes(line)
+
+
+def _watch_parent(lifeline: int) -> NoReturn:
+    """End when the parent does. For systems without a death signal."""
+    # Not through sys.stdin: a thread that holds its lock would crash the interpreter's shutdown.
+    while os.read(lifeline, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)  # with whatever the handler has started
+    os._exit(1)
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:

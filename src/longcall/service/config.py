@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from longcall.contract import ContractError, resource_path
 from longcall.service.errors import ServiceConfigError
 
 __all__ = ["ServiceConfig"]
+
+_COUNTS: Final = (
+    "max_processes",
+    "max_tasks",
+    "max_waiting",
+    "max_body_bytes",
+    "max_ended",
+    "max_ended_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +34,8 @@ class ServiceConfig:
         max_waiting: accepted calls that wait for their turn; beyond that, 503.
         max_body_bytes: a larger request body is answered 413.
         max_ended: ended calls whose status is kept.
+        max_ended_age_s: for how long it is kept.
+        max_ended_bytes: of the kept calls' results together; the oldest go first.
         heartbeat_s: pause between heartbeats of a running call.
         progress_interval_s: pause between two progress reports of a call.
         drain_s: how long a stopping service lets running work go on.
@@ -35,18 +47,28 @@ class ServiceConfig:
     max_waiting: int = 10_000
     max_body_bytes: int = 10_000_000
     max_ended: int = 10_000
+    max_ended_age_s: float = 7 * 24 * 3600.0
+    max_ended_bytes: int = 256_000_000
     heartbeat_s: float = 30.0
     progress_interval_s: float = 0.25
     drain_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse limits that make no service."""
-        for name in ("max_processes", "max_tasks", "max_waiting", "max_body_bytes", "max_ended"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ServiceConfigError(name, "at least 1")
-        for name in ("heartbeat_s", "progress_interval_s"):
-            if getattr(self, name) <= 0:
+        for name in ("heartbeat_s", "progress_interval_s", "max_ended_age_s"):
+            if not getattr(self, name) > 0:
                 raise ServiceConfigError(name, "more than 0")
+        if not 0 <= self.drain_s < math.inf:
+            raise ServiceConfigError("drain_s", "0 or more seconds")
+        try:
+            path = resource_path(self.topic, project=None, collection="topics", field="topic")
+        except ContractError as error:
+            raise ServiceConfigError(error.field, error.reason) from error
+        if path != self.topic:
+            raise ServiceConfigError("topic", "a full path: projects/PROJECT/topics/TOPIC")
 
     @property
     def project(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Self
 
 from longcall._core.errors import LongcallError
 from longcall.contract import Problem
+from longcall.service.wording import publishable
 
 __all__ = ["CallConflict", "CallFailure", "ServiceConfigError", "ServiceUnavailable", "UnknownCall"]
 
@@ -63,9 +65,16 @@ class CallFailure(LongcallError):
         super().__init__(f"{title}: {detail}" if detail else title)
         self.retryable = retryable
         self.problem = Problem(
-            title=title,
-            detail=detail,
-            code=code,
+            title=publishable(title),
+            detail=publishable(detail),
+            code=publishable(code),
             retryable=retryable,
             retry_after_ms=None if retry_after is None else round(retry_after.total_seconds() * 1000),
         )
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Return the failure that `problem` tells of."""
+        failure = cls(problem.title, detail=problem.detail, retryable=problem.retryable)
+        failure.problem = problem
+        return failure

@@ -29,7 +29,7 @@ from longcall.contract import (
     resource_path,
 )
 from longcall.service.config import ServiceConfig
-from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
+from longcall.service.errors import CallConflict, ServiceConfigError, ServiceUnavailable, UnknownCall
 from longcall.service.supervisor import Supervisor
 
 __all__ = ["make_app"]
@@ -43,6 +43,7 @@ _STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     UnknownCall: (404, "Unknown call"),
     CallConflict: (422, "The correlation id is taken"),
     ServiceUnavailable: (503, "Not now"),
+    ServiceConfigError: (500, "Not started"),
 }
 
 
@@ -72,7 +73,10 @@ def make_app(
         Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
         Route("/healthz", _health, methods=["GET"]),
     ]
-    handlers = dict.fromkeys(_STATUSES, _answer_error) | {HTTPException: _answer_http_error}
+    handlers = dict.fromkeys(_STATUSES, _answer_error) | {
+        HTTPException: _answer_http_error,
+        Exception: _answer_crash,
+    }
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type] # handlers by kind
 
 
@@ -103,8 +107,13 @@ async def _health(_request: Request) -> Response:
 
 
 def _supervisor(request: Request) -> Supervisor:
-    supervisor = request.app.state.supervisor
-    assert isinstance(supervisor, Supervisor)  # the lifespan put it there
+    supervisor = getattr(request.app.state, "supervisor", None)
+    if not isinstance(supervisor, Supervisor):
+        raise ServiceConfigError(
+            "lifespan",
+            "it has not run, for a mounted application's does not by itself: enter "
+            "`app.router.lifespan_context(app)` in that of the application around it",
+        )
     return supervisor
 
 
@@ -140,10 +149,17 @@ async def _answer_error(_request: Request, error: Exception) -> Response:
 
 async def _answer_http_error(_request: Request, error: HTTPException) -> Response:
     title = "Too large" if error.status_code == 413 else str(error.detail)
-    return _problem_answer(error.status_code, title, str(error.detail))
+    return _problem_answer(error.status_code, title, str(error.detail), headers=error.headers)
 
 
-def _problem_answer(status: int, title: str, detail: str) -> Response:
-    problem = Problem(title=title, detail=detail, status=status, retryable=status in {429, 503})
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {}
+async def _answer_crash(_request: Request, _error: Exception) -> Response:
+    """Say no more than that: the server logs the error itself, and it may hold what is not the caller's."""
+    return _problem_answer(500, "Internal error", "see the service's log")
+
+
+def _problem_answer(
+    status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    problem = Problem(title=title, detail=detail, status=status, retryable=status in {429, 500, 503})
+    headers = {**(headers or {}), **({"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {})}
     return Response(json.dumps(problem.to_wire()), status, headers, PROBLEM_TYPE)

@@ -8,9 +8,12 @@ published; a progress report that failed is dropped, the next will say more.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
-from dataclasses import dataclass, field
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from longcall._core.clock import Clock
 from longcall.contract import (
@@ -26,7 +29,7 @@ from longcall.contract import (
     encode_report,
     is_completion,
 )
-from longcall.transport.errors import TransportError
+from longcall.transport.errors import TopicNotFound, TransportDenied, TransportError, TransportUnavailable
 from longcall.transport.port import Transport
 
 __all__ = ["Outbox", "Publisher"]
@@ -34,8 +37,12 @@ __all__ = ["Outbox", "Publisher"]
 log = logging.getLogger(__name__)
 
 _RETRY_MIN_S = 0.2
-_RETRY_MAX_S = 30.0
+_RETRY_MAX_S = 10.0
+_REFUSED_RETRY_S = 60.0
+"""Once somebody has put right what Pub/Sub refused, the completion is out within a minute or so."""
 _AT_ONCE = 32
+_BAD_RESULT = "Bad result"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
@@ -84,17 +91,26 @@ class Publisher:
         self._progress_interval_s = progress_interval_s
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
 
     def open(self, correlation_id: str, *, topic: str, traceparent: str) -> Outbox:
-        """Return a new call's outbox; what is put in is published to `topic`."""
+        """Return a new call's outbox; what is put in is published to `topic`.
+
+        A `traceparent` that is none is left out, as W3C Trace Context has it.
+        """
         outbox = Outbox()
+        traceparent = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
         task = asyncio.create_task(self._empty(outbox, correlation_id, topic, traceparent))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return outbox
 
     async def flush(self, timeout_s: float) -> int:
-        """Wait until every completion is published, for `timeout_s` at most; return how many are not."""
+        """Wait until every completion is published, for `timeout_s` at most; return how many are not.
+
+        Retries come quickly from now on.
+        """
+        self._hurry.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         return len(self._tasks)
@@ -143,41 +159,53 @@ class Publisher:
             outbox.changed.set()
 
     async def _publish(self, topic: str, report: Report) -> None:
-        pause_s = _RETRY_MIN_S
-        while True:
+        """Publish a report: a completion until it is done, any other once."""
+        for tries in itertools.count():
             try:
                 async with self._places:
                     await self._transport.publish(topic, encode_report(report))
             except ContractError as error:
-                if not is_completion(report.body):
-                    log.warning("Call %s: a report was not published: %s", report.correlation_id, error)
+                log.error("Call %s: a report cannot be published: %s", report.correlation_id, error)
+                if not is_completion(report.body) or _is_bad_result(report.body):
                     return
-                log.error("Call %s: its result cannot be published: %s", report.correlation_id, error)
-                problem = Problem(title="Bad result", detail=str(error), code="result", retryable=False)
-                report = _with_body(report, Failed(problem=problem))
-            except TransportError as error:
+                problem = Problem(title=_BAD_RESULT, detail=str(error), code="result", retryable=False)
+                report = replace(report, body=Failed(problem=problem))
+            except (
+                Exception
+            ) as error:  # the publishing loop's border: what is due stays due, whatever happens
                 if not is_completion(report.body):
+                    log.debug("Call %s: a report was not published: %s", report.correlation_id, error)
                     return
-                log.warning(
-                    "Call %s: its completion is not published yet, next try in about %.1f s: %s",
-                    report.correlation_id,
-                    pause_s,
-                    error,
-                )
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 # jitter
-                pause_s = min(2 * pause_s, _RETRY_MAX_S)
+                await self._wait_to_retry(tries, topic, report, error)
             else:
                 return
 
+    async def _wait_to_retry(self, tries: int, topic: str, report: Report, error: Exception) -> None:
+        pause_s = min(_RETRY_MIN_S * 2 ** min(tries, 10), _RETRY_MAX_S)
+        said = "Call %s: its completion is not published yet: %s"
+        if isinstance(error, TransportUnavailable):
+            log.warning(said, report.correlation_id, error)
+        elif isinstance(error, TransportError):
+            pause_s = _REFUSED_RETRY_S
+            log.error(said + "; %s", report.correlation_id, error, _remedy(error, topic))
+        else:
+            pause_s = _REFUSED_RETRY_S
+            log.error(said, report.correlation_id, error, exc_info=error)
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 # no secret
+        if self._hurry.is_set():
+            await asyncio.sleep(_RETRY_MIN_S * jitter)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), pause_s * jitter)
 
-def _with_body(report: Report, body: ReportBody) -> Report:
-    return Report(
-        correlation_id=report.correlation_id,
-        body=body,
-        id=report.id,
-        source=report.source,
-        time=report.time,
-        attempt=report.attempt,
-        sequence=report.sequence,
-        traceparent=report.traceparent,
-    )
+
+def _is_bad_result(body: ReportBody) -> bool:
+    return isinstance(body, Failed) and body.problem.title == _BAD_RESULT
+
+
+def _remedy(error: TransportError, topic: str) -> str:
+    if isinstance(error, TopicNotFound):
+        return f"create the topic {topic}, or start the service with another --topic"
+    if isinstance(error, TransportDenied):
+        return f"give the service's account the role roles/pubsub.publisher on {topic}"
+    return f"check the topic {topic}; the next try is in about a minute"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
+import operator
 import os
 import signal
 import sys
@@ -26,20 +28,27 @@ __all__ = ["check_importable", "run_in_process"]
 
 _LINE_LIMIT: Final = 32 * 1024 * 1024
 _GRACE_S: Final = 5.0
+_LAST_WORDS_S: Final = 2.0
+"""To read what a child that has ended left in its pipe."""
 
 
 def check_importable(handler: Handler) -> str:
     """Return `module:qualname` of a handler that a child process can import.
 
     Raises:
-        ServiceConfigError: it is a lambda, a local function, or in the program's main module.
+        ServiceConfigError: it is a lambda, a local function, a bound method, or in the program's main module.
     """
     module, name = handler.__module__, getattr(handler, "__qualname__", "")
-    if module == "__main__" or "<" in name:
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        found = None
+    if module == "__main__" or not callable(found) or hasattr(handler, "__self__"):
         raise ServiceConfigError(
             "handler",
-            f"{module}:{name} runs in a process of its own, which must import it: define it at the top "
-            "of a module and start that with `longcall serve module:service`, or make it async",
+            f"{module}:{name or handler!r} runs in a process of its own, which must import it: define it "
+            "as a function at the top of a module and start that with `longcall serve module:service`, "
+            "or make it async",
         )
     return f"{module}:{name}"
 
@@ -49,6 +58,8 @@ async def run_in_process(
 ) -> Succeeded:
     """Run a handler in a child process. Cancelling stops it: SIGTERM, and SIGKILL five seconds later.
 
+    What the handler leaves running when it returns, a thread or a process, has five seconds to end too.
+
     Args:
         target: `module:qualname`.
         request: the call.
@@ -56,8 +67,31 @@ async def run_in_process(
         on_progress: told of each report.
 
     Raises:
-        CallFailure: the handler raised, or its process died.
+        CallFailure: the handler raised, or its process died or could not be started.
     """
+    try:
+        reading, child = await _start()
+    except OSError as error:
+        raise CallFailure(
+            "The worker process did not start", detail=str(error.strerror), code="process-start"
+        ) from error
+    answers = asyncio.create_task(_read_answers(reading, on_progress))
+    try:
+        await _send(child, _task_line(target, request, attempt))
+        outcome = await _outcome(child, answers)
+    finally:
+        answers.cancel()
+        await _end(child)
+    if isinstance(outcome, Succeeded):
+        return outcome
+    if outcome is None:
+        assert child.returncode is not None  # `_end` waited for it
+        raise CallFailure("The worker process died", detail=_how(child.returncode), code="process-died")
+    raise CallFailure.of(outcome)
+
+
+async def _start() -> tuple[int, asyncio.subprocess.Process]:
+    """Start the child; return the end of the pipe where it answers, and the child."""
     reading, writing = os.pipe()
     try:
         child = await asyncio.create_subprocess_exec(
@@ -71,24 +105,14 @@ async def run_in_process(
         raise
     finally:
         os.close(writing)
-    assert child.stdin is not None  # it is a pipe
-    try:
-        child.stdin.write(_task_line(target, request, attempt))
-        with suppress(ConnectionError):  # a child that died at once is told of below
-            await child.stdin.drain()
-        outcome = await _read_answers(reading, on_progress)
-        status = await child.wait()
-    finally:
-        await _end(child)
-    if outcome is None:
-        raise CallFailure("The worker process died", detail=_how(status), code="process-died")
-    return outcome
+    return reading, child
 
 
 def _task_line(target: str, request: CallRequest, attempt: int) -> bytes:
     task: dict[str, JsonValue] = {
         "target": target,
         "path": [entry for entry in sys.path if entry],
+        "log_level": logging.getLogger().getEffectiveLevel(),
         "correlation_id": request.correlation_id,
         "content_type": request.content_type,
         "body_base64": base64.b64encode(request.body).decode(),
@@ -98,31 +122,54 @@ def _task_line(target: str, request: CallRequest, attempt: int) -> bytes:
     return json.dumps(task).encode() + b"\n"
 
 
-async def _read_answers(reading: int, on_progress: Callable[[Progress], None]) -> Succeeded | None:
-    """Return the handler's result; None when the pipe ends without one."""
+async def _send(child: asyncio.subprocess.Process, line: bytes) -> None:
+    """Write to the child's standard input and leave it open: its end tells the child that we are gone."""
+    assert child.stdin is not None  # it is a pipe
+    child.stdin.write(line)
+    with suppress(ConnectionError):  # it died at once: its exit status says more
+        await child.stdin.drain()
+
+
+async def _outcome(
+    child: asyncio.subprocess.Process, answers: asyncio.Task[Succeeded | Problem | None]
+) -> Succeeded | Problem | None:
+    """Return what the child answers; None when it ends without an answer."""
+    exit_ = asyncio.create_task(child.wait())
+    try:
+        await asyncio.wait({answers, exit_}, return_when=asyncio.FIRST_COMPLETED)
+        # A process that the handler has forked holds the pipe too: the pipe's end may never come.
+        await asyncio.wait({answers}, timeout=_LAST_WORDS_S)
+        if not answers.done():
+            return None
+        await asyncio.wait({exit_}, timeout=_GRACE_S)
+        return answers.result()
+    finally:
+        exit_.cancel()
+
+
+async def _read_answers(reading: int, on_progress: Callable[[Progress], None]) -> Succeeded | Problem | None:
+    """Return the handler's outcome; None when the pipe ends without one."""
     stream = asyncio.StreamReader(limit=_LINE_LIMIT)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
     )
     try:
         async for line in stream:
+            if not line.endswith(b"\n"):
+                return None  # killed in the middle of it
             answer = decode_json(line, field="child")
             assert isinstance(answer, dict)  # our own child wrote it
             if "progress" in answer:
-                with suppress(ContractError):  # a handler may report nonsense; its work goes on
-                    on_progress(progress_from_wire(answer["progress"]))
+                on_progress(progress_from_wire(answer["progress"]))
             elif "problem" in answer:
-                problem = Problem.from_wire(answer["problem"])
-                failure = CallFailure(problem.title)
-                failure.problem = problem
-                raise failure
+                return Problem.from_wire(answer["problem"])
             else:
                 return Succeeded(
                     data=base64.b64decode(str(answer["data_base64"])),
                     content_type=str(answer["content_type"]),
                 )
-    except ValueError as error:
-        raise CallFailure("Bad result", detail=str(error), code="result", retryable=False) from error
+    except (ContractError, ValueError) as error:  # the handler itself has written to the pipe
+        return Problem(title="The worker process answered nonsense", detail=str(error), code="process-answer")
     finally:
         transport.close()
     return None
@@ -134,7 +181,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(child.wait()), _GRACE_S)
+            await asyncio.wait_for(child.wait(), _GRACE_S)
     # What the handler itself has started is in the group, and may have outlived it.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

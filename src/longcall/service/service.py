@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +15,7 @@ from longcall.service.call import Handler
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import ServiceConfigError
 from longcall.service.outbox import Publisher
+from longcall.service.process import check_importable
 from longcall.service.store import CallStore, MemoryCallStore
 from longcall.service.supervisor import Supervisor
 from longcall.transport.port import Transport
@@ -25,6 +27,7 @@ __all__ = ["Service"]
 
 _Handler = TypeVar("_Handler", bound=Handler)
 _RESERVED = ("/calls", "/healthz")
+_MAX_NAME_LENGTH = 80
 
 
 class Service:
@@ -35,8 +38,8 @@ class Service:
     """
 
     def __init__(self, name: str) -> None:
-        if not name or not name.isprintable():
-            raise ServiceConfigError("name", "a service needs a printable name")
+        if not name.isprintable() or not 0 < len(name) <= _MAX_NAME_LENGTH:
+            raise ServiceConfigError("name", f"1 to {_MAX_NAME_LENGTH} printable characters")
         self.name = name
         self._handlers: dict[str, Handler] = {}
 
@@ -59,8 +62,10 @@ class Service:
         Raises:
             ServiceConfigError: the path is taken, reserved, or does not begin with a slash.
         """
-        if not path.startswith("/") or "{" in path or path.startswith(_RESERVED):
-            raise ServiceConfigError("path", f"{path!r} must begin with a slash, and not with {_RESERVED}")
+        if not path.startswith("/") or "{" in path:
+            raise ServiceConfigError("path", f"{path!r} must begin with a slash and have no parameters")
+        if f"{path}/".startswith(tuple(f"{reserved}/" for reserved in _RESERVED)):
+            raise ServiceConfigError("path", f"{path!r} is one of the service's own: {', '.join(_RESERVED)}")
         if path in self._handlers:
             raise ServiceConfigError("path", f"{path!r} has a handler already")
 
@@ -88,7 +93,8 @@ class Service:
             clock: the clocks to go by.
 
         Raises:
-            ServiceConfigError: there is no handler, or the environment names no topic.
+            ServiceConfigError: there is no handler, or a synchronous one that no child process can import,
+                or the environment names no topic.
         """
         from longcall.service.http import make_app
 
@@ -96,13 +102,19 @@ class Service:
             raise ServiceConfigError("service", "it has no handlers: add one with @service.call('/path')")
         settings = config or ServiceConfig.from_env(os.environ)
         clock = clock or SystemClock()
+        targets = {
+            path: check_importable(handler)
+            for path, handler in self._handlers.items()
+            if not inspect.iscoroutinefunction(handler)
+        }
 
         @asynccontextmanager
         async def supervised() -> AsyncIterator[Supervisor]:
             async with _open(transport) as connection:
                 supervisor = Supervisor(
                     self._handlers,
-                    store=store or MemoryCallStore(max_ended=settings.max_ended),
+                    targets,
+                    store=store or _memory_store(settings, clock),
                     publisher=Publisher(
                         connection,
                         source=self.source,
@@ -118,6 +130,15 @@ class Service:
                     await supervisor.stop()
 
         return make_app(list(self._handlers), config=settings, supervised=supervised)
+
+
+def _memory_store(config: ServiceConfig, clock: Clock) -> MemoryCallStore:
+    return MemoryCallStore(
+        max_ended=config.max_ended,
+        max_age_s=config.max_ended_age_s,
+        max_result_bytes=config.max_ended_bytes,
+        clock=clock,
+    )
 
 
 def _open(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:

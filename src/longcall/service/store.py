@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from longcall._core.clock import Clock, SystemClock
 from longcall.contract import (
     CallRequest,
     CallState,
@@ -76,16 +77,32 @@ class CallStore(Protocol):
 
 
 class MemoryCallStore:
-    """`CallStore` in this process's memory. Of the ended calls, it keeps the latest `max_ended`."""
+    """`CallStore` in this process's memory.
 
-    def __init__(self, *, max_ended: int = 10_000) -> None:
+    Of the ended calls it keeps the latest: as many as `max_ended`, for `max_age_s`, with results of
+    `max_result_bytes` together. An id that is gone is a new call when it comes again.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_ended: int = 10_000,
+        max_age_s: float = 7 * 24 * 3600.0,
+        max_result_bytes: int = 256_000_000,
+        clock: Clock | None = None,
+    ) -> None:
         self._calls: dict[str, StoredCall] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        """When each ended, the oldest first."""
+        self._result_bytes = 0
         self._max_ended = max_ended
+        self._max_age_s = max_age_s
+        self._max_result_bytes = max_result_bytes
+        self._clock = clock or SystemClock()
 
     async def accept(self, request: CallRequest, *, handler: str) -> tuple[StoredCall, bool]:
         """Take a call in, or find it."""
-        known = self._calls.get(request.correlation_id)
+        known = await self.get(request.correlation_id)
         digest = request.digest()
         if known is not None:
             if (known.digest, known.handler) != (digest, handler):
@@ -100,6 +117,7 @@ class MemoryCallStore:
 
     async def get(self, correlation_id: str) -> StoredCall | None:
         """Return a call."""
+        self._forget_old()
         return self._calls.get(correlation_id)
 
     async def start(self, correlation_id: str, *, now: datetime) -> int:
@@ -121,12 +139,26 @@ class MemoryCallStore:
         if status.state.is_final:
             return False
         self._set(replace(status, state=_FINAL_STATES[type(completion)], completion=completion))
-        self._ended[correlation_id] = None
-        while len(self._ended) > self._max_ended:
-            oldest, _ = self._ended.popitem(last=False)
-            del self._calls[oldest]
+        self._ended[correlation_id] = self._clock.monotonic_s()
+        self._result_bytes += _result_bytes(completion)
+        self._forget_old()
         return True
 
     def _set(self, status: CallStatus) -> None:
         known = self._calls[status.correlation_id]
         self._calls[status.correlation_id] = replace(known, status=status)
+
+    def _forget_old(self) -> None:
+        """Drop ended calls, the oldest first, until all three limits are met."""
+        too_old_s = self._clock.monotonic_s() - self._max_age_s
+        while self._ended and (
+            len(self._ended) > self._max_ended
+            or self._result_bytes > self._max_result_bytes
+            or next(iter(self._ended.values())) < too_old_s
+        ):
+            oldest, _ = self._ended.popitem(last=False)
+            self._result_bytes -= _result_bytes(self._calls.pop(oldest).status.completion)
+
+
+def _result_bytes(completion: Completion | None) -> int:
+    return len(completion.data) if isinstance(completion, Succeeded) else 0

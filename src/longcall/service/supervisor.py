@@ -25,7 +25,7 @@ from longcall.service.call import Call, Handler, failure_problem, to_succeeded
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallFailure, ServiceUnavailable, UnknownCall
 from longcall.service.outbox import Outbox, Publisher
-from longcall.service.process import check_importable, run_in_process
+from longcall.service.process import run_in_process
 from longcall.service.store import CallStore, StoredCall
 
 __all__ = ["Supervisor"]
@@ -35,11 +35,16 @@ log = logging.getLogger(__name__)
 _STOPPED = Problem(title="The service stopped", detail="before the work was done", code="stopped")
 
 
-@dataclass(slots=True, kw_only=True)
+_CANCELLED_ITSELF = Problem(title="CancelledError", detail="raised by the handler; nobody had asked for it")
+_FLUSH_S = 10.0
+"""How long a stopping service goes on trying to publish what is due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     task: asyncio.Task[None]
-    ended_as: Completion | None = None
-    """What the call ends as when its task is cancelled."""
+    early_end: asyncio.Future[Completion]
+    """Set when the call is to end before its work does, to what it then ends as."""
 
 
 class Supervisor:
@@ -48,23 +53,25 @@ class Supervisor:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
+        targets: Mapping[str, str],
         *,
         store: CallStore,
         publisher: Publisher,
         config: ServiceConfig,
         clock: Clock,
     ) -> None:
-        """Check that the handlers can be run.
+        """Start nothing yet.
 
-        Raises:
-            ServiceConfigError: a synchronous one cannot be imported by a child process.
+        Args:
+            handlers: by path.
+            targets: `module:qualname` by path, of those that run in a child process.
+            store: where calls are kept.
+            publisher: what reports go through; `stop` closes it.
+            config: the limits.
+            clock: the clocks to go by.
         """
         self._handlers = handlers
-        self._targets = {
-            path: check_importable(handler)
-            for path, handler in handlers.items()
-            if not inspect.iscoroutinefunction(handler)
-        }
+        self._targets = targets
         self._store = store
         self._publisher = publisher
         self._config = config
@@ -95,8 +102,9 @@ class Supervisor:
                 traceparent=request.traceparent,
             )
             outbox.put(Accepted())
-            task = asyncio.create_task(self._carry_out(request, path, outbox))
-            self._running[request.correlation_id] = _Running(task=task)
+            early_end: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._carry_out(request, path, outbox, early_end))
+            self._running[request.correlation_id] = _Running(task=task, early_end=early_end)
             log.info("Call %s: accepted for %s", request.correlation_id, path)
         return call
 
@@ -122,39 +130,51 @@ class Supervisor:
         return status
 
     async def stop(self) -> None:
-        """Let running work go on for `drain_s`, stop the rest, and publish what is due."""
+        """Let running work go on for `drain_s`, stop the rest, and publish what is due.
+
+        A repeat does nothing. New calls are refused from now on; how the known ones stand can still be asked.
+        """
         self._stopping = True
-        tasks = [running.task for running in self._running.values()]
-        if tasks:
-            log.info("Stopping: %d calls have %.0f s to end", len(tasks), self._config.drain_s)
-            await asyncio.wait(tasks, timeout=self._config.drain_s)
-        for correlation_id in list(self._running):
+        if self._running:
+            log.info("Stopping: %d calls have %.0f s to end", len(self._running), self._config.drain_s)
+            await asyncio.wait(self._tasks_now(), timeout=self._config.drain_s)
+        for correlation_id in self._running:
             self._end_early(correlation_id, Failed(problem=_STOPPED))
-        await asyncio.gather(*tasks, return_exceptions=True)
-        unpublished = await self._publisher.flush(self._config.drain_s)
+        await asyncio.gather(*self._tasks_now())
+        unpublished = await self._publisher.flush(_FLUSH_S)
         if unpublished:
             log.error("Stopped with %d completions that could not be published", unpublished)
         await self._publisher.aclose()
 
+    def _tasks_now(self) -> list[asyncio.Task[None]]:
+        return [running.task for running in self._running.values()]
+
     def _end_early(self, correlation_id: str, completion: Completion) -> None:
         running = self._running.get(correlation_id)
-        if running is not None and running.ended_as is None:
-            running.ended_as = completion
-            running.task.cancel()
+        if running is not None and not running.early_end.done():
+            running.early_end.set_result(completion)
 
-    async def _carry_out(self, request: CallRequest, path: str, outbox: Outbox) -> None:
-        """Run a call from its place in the queue to its completion; raises nothing."""
+    async def _carry_out(
+        self, request: CallRequest, path: str, outbox: Outbox, early_end: asyncio.Future[Completion]
+    ) -> None:
+        """See a call from its place in the queue to its completion; raises nothing."""
         name = request.correlation_id
+        work = asyncio.create_task(self._work(request, path, outbox))
         try:
-            async with self._processes if path in self._targets else self._tasks:
-                completion: Completion = await self._run(request, path, outbox)
-        except asyncio.CancelledError:
-            completion = self._running[name].ended_as or Failed(problem=_STOPPED)
+            await asyncio.wait({work, early_end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        completion = _completion(work, early_end)
         if await self._store.end(name, completion):
             why = f": {completion.problem}" if isinstance(completion, Failed) else ""
             log.info("Call %s: %s%s", name, type(completion).__name__.lower(), why)
             outbox.put(completion)
         del self._running[name]
+
+    async def _work(self, request: CallRequest, path: str, outbox: Outbox) -> Completion:
+        async with self._processes if path in self._targets else self._tasks:
+            return await self._run(request, path, outbox)
 
     async def _run(self, request: CallRequest, path: str, outbox: Outbox) -> Completion:
         name = request.correlation_id
@@ -169,11 +189,13 @@ class Supervisor:
             return await self._run_here(request, path, attempt, progress)
         except CallFailure as failure:
             return Failed(problem=failure.problem)
-        except Exception as error:  # the handler's border: whatever goes wrong in running it fails its call
+        # The handler's border: whatever goes wrong in running it fails its call, and ends nothing else.
+        except (Exception, SystemExit) as error:
             log.exception("Call %s: the handler failed", name)
             return Failed(problem=failure_problem(error))
         finally:
             beating.cancel()
+            await asyncio.wait({beating})
             await self._store.beat(name, now=self._clock.now(), progress=progress.latest)
 
     async def _run_here(
@@ -207,3 +229,14 @@ class _LatestProgress:
         self.latest = progress
         self.changed.set()
         self._outbox.put(progress)
+
+
+def _completion(work: asyncio.Task[Completion], early_end: asyncio.Future[Completion]) -> Completion:
+    """Return what a call has ended as, now that its work is over."""
+    if work.cancelled():
+        return early_end.result() if early_end.done() else Failed(problem=_CANCELLED_ITSELF)
+    error = work.exception()
+    if error is None:
+        return work.result()
+    log.error("The call store or the engine failed", exc_info=error)
+    return Failed(problem=failure_problem(error))

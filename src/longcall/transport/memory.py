@@ -176,12 +176,12 @@ class MemoryTransport:
         """Open a stream; see `Transport.open_stream`."""
         found = self._open()._find(inbox)
         stream = _Stream(found, self._clock, lease_s)
-        found.streams.add(stream)
+        found.streams.append(stream)
         self._streams.add(stream)
         try:
             yield stream
         finally:
-            found.streams.discard(stream)
+            found.streams.remove(stream)
             self._streams.discard(stream)
             found.used_s = self._clock.monotonic_s()
 
@@ -235,7 +235,7 @@ class _Inbox:
     spec: InboxSpec
     filter: _Filter
     used_s: float
-    streams: set[_Stream] = field(default_factory=set)
+    streams: deque[_Stream] = field(default_factory=deque)
     _ready: deque[tuple[Message, float]] = field(default_factory=deque)
     _leases: dict[str, _Lease] = field(default_factory=dict)
     _ack_ids: Iterator[int] = field(default_factory=itertools.count)
@@ -262,7 +262,8 @@ class _Inbox:
         for ack_id in ack_ids:
             if ack_id in self._leases:
                 self._leases[ack_id].until_s = until_s
-        self._wake()
+        for stream in self.streams:
+            stream.changed.set()
 
     def release(self, ack_ids: Sequence[str]) -> None:
         for ack_id in ack_ids:
@@ -291,6 +292,7 @@ class _Inbox:
             stream.end(error)
 
     def _wake(self) -> None:
+        self.streams.rotate()  # they take turns
         for stream in self.streams:
             stream.changed.set()
 

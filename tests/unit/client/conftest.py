@@ -15,7 +15,7 @@ from longcall.testing.clock import VirtualClock
 from longcall.transport import InboxSpec
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
-TOPIC = "projects/p/topics/t"
+TOPIC = "projects/p/topics/reports"
 INBOX = "projects/p/subscriptions/reports"
 WAIT_S = 30.0
 LOOKS = 100

@@ -248,7 +248,7 @@ async def test_outage_is_waited_out(world: World) -> None:
 
 async def test_inbox_that_is_gone_ends_its_waits_and_no_others(world: World) -> None:
     other = "projects/p/subscriptions/other"
-    await world.transport.create_inbox(InboxSpec(name=other, topic="projects/p/topics/t", filter=""))
+    await world.transport.create_inbox(InboxSpec(name=other, topic="projects/p/topics/reports", filter=""))
     async with (
         world.router.subscribe("r.1", inbox=world.inbox) as gone,
         world.router.subscribe("r.2", inbox=other) as alive,
@@ -268,7 +268,7 @@ async def test_inbox_that_was_made_again_can_be_waited_on_again(world: World) ->
         with pytest.raises(InboxNotFound):
             await world.next(gone)
         await world.transport.create_inbox(
-            InboxSpec(name=world.inbox, topic="projects/p/topics/t", filter="")
+            InboxSpec(name=world.inbox, topic="projects/p/topics/reports", filter="")
         )
         async with world.router.subscribe("r.1", inbox=world.inbox) as again:
             await world.publish("r.1", id="again")

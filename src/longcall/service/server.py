@@ -1,0 +1,73 @@
+"""Serves the application with uvicorn until a signal, and answers while running work comes to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from longcall.service.supervisor import Supervisor
+
+__all__ = ["serve"]
+
+_SLOW_REQUEST_S = 5
+"""What a request that is being sent or answered gets when the service ends."""
+
+
+def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started: Callable[[], None]) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    A second SIGINT waits for nothing any more.
+
+    Args:
+        app: what `Service.asgi` returned.
+        listener: bound and listening; closed at the end.
+        log_level: uvicorn's own.
+        on_started: called once requests are answered.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level=log_level,
+        access_log=False,
+        log_config=None,
+        lifespan="on",
+        loop="asyncio",  # uvloop now and then finds a new child's input closed
+        timeout_graceful_shutdown=_SLOW_REQUEST_S,
+    )
+    server = _Server(config, app=app, on_started=on_started)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Lets running calls end before it closes its sockets: new ones are answered 503 meanwhile."""
+
+    def __init__(self, config: uvicorn.Config, *, app: Starlette, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_started()
+
+    async def main_loop(self) -> None:
+        await super().main_loop()
+        supervisor = self._app.state.supervisor
+        assert isinstance(supervisor, Supervisor)  # the lifespan put it there
+        stopping = asyncio.create_task(supervisor.stop())
+        while not stopping.done() and not self.force_exit:
+            await asyncio.wait({stopping}, timeout=0.1)
+        stopping.cancel()
+        await asyncio.wait({stopping})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Uvicorn's own raises the signal again at the end: a service that was asked to stop has not failed.
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True

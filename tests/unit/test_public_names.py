@@ -1,0 +1,39 @@
+"""Each public name has one documented home; a new one is added here on purpose."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "longcall.airflow": {
+        "CompletionTrigger",
+        "CreateInboxOperator",
+        "DeleteInboxOperator",
+        "LongCallOperator",
+        "LongCallTaskGroup",
+        "StartCallOperator",
+        "WaitForCompletionOperator",
+    },
+    "longcall.broker": {"Broker", "BrokerConfig", "BrokerConfigError", "BrokerError", "StoreError"},
+    "longcall.service": {
+        "Call",
+        "CallFailure",
+        "CallStore",
+        "Handler",
+        "MemoryCallStore",
+        "Result",
+        "Service",
+        "ServiceConfig",
+        "ServiceConfigError",
+        "StoredCall",
+    },
+}
+
+
+@pytest.mark.parametrize("room", NAMES)
+def test_public_names_of_a_room_are_these(room: str) -> None:
+    module = importlib.import_module(room)
+
+    assert set(module.__all__) == NAMES[room]

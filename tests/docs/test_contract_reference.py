@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from longcall.contract import CallStatus, Message, decode_report, encode_report
+from longcall.contract import (
+    MAX_ID_LENGTH,
+    MAX_MESSAGE_BYTES,
+    CallStatus,
+    Message,
+    decode_report,
+    encode_report,
+)
 from longcall.contract.codec import _TYPES
+from longcall.contract.message import MAX_ATTRIBUTE_VALUE_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "contract.md").read_text()
 EXAMPLES = re.findall(r"```json (\S+)\n(.*?)```", PAGE, re.DOTALL)
@@ -32,3 +40,13 @@ def test_report_examples_are_read_and_written_alike(kind: str, text: str) -> Non
 
 def test_every_type_of_report_is_in_the_table() -> None:
     assert set(re.findall(r"^\| `(longcall\.call\.\w+\.v1)`", PAGE, re.MULTILINE)) == set(_TYPES.values())
+
+
+def test_no_json_example_goes_unchecked() -> None:
+    assert len(EXAMPLES) == PAGE.count("```json") > 0
+
+
+def test_limits_are_those_of_the_code() -> None:
+    assert f"1 to {MAX_ID_LENGTH} visible ASCII" in PAGE
+    assert f"| report | {MAX_MESSAGE_BYTES:,} bytes" in PAGE
+    assert f"| attribute value | {MAX_ATTRIBUTE_VALUE_BYTES} bytes" in PAGE

@@ -170,7 +170,8 @@ class SubscriberApi:
             if leases or request.return_immediately or wait_s <= 0:
                 break
             try:
-                await asyncio.wait_for(subscription.wait(consumer), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await subscription.wait(consumer)
             except TimeoutError:
                 break
         self._core.watch(subscription)

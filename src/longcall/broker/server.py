@@ -143,7 +143,8 @@ class Broker:
             next_s = self._core.next_alarm_s()
             left_s = None if next_s is None else max(0.0, next_s - self._clock.monotonic_s())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._alarm.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._alarm.wait()
 
     async def _every(self, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -152,7 +152,8 @@ class Publisher:
         while outbox.completion is None and (left_s := end_s - self._clock.monotonic_s()) > 0:
             outbox.changed.clear()
             try:
-                await asyncio.wait_for(outbox.changed.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await outbox.changed.wait()
             except TimeoutError:
                 break
         if any((outbox.progress, outbox.heartbeat, outbox.completion)):
@@ -194,7 +195,8 @@ class Publisher:
             await asyncio.sleep(_RETRY_MIN_S * jitter)
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), pause_s * jitter)
+            async with asyncio.timeout(pause_s * jitter):
+                await self._hurry.wait()
 
 
 def _is_bad_result(body: ReportBody) -> bool:

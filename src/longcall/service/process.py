@@ -181,7 +181,8 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), _GRACE_S)
+            async with asyncio.timeout(_GRACE_S):
+                await child.wait()
     # What the handler itself has started is in the group, and may have outlived it.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

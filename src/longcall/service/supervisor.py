@@ -210,7 +210,8 @@ class Supervisor:
         interval_s = self._config.heartbeat_s
         while True:
             try:
-                await asyncio.wait_for(progress.changed.wait(), interval_s)
+                async with asyncio.timeout(interval_s):
+                    await progress.changed.wait()
                 progress.changed.clear()
             except TimeoutError:
                 outbox.put(Heartbeat())

@@ -33,7 +33,7 @@ from longcall.contract import (
     is_completion,
 )
 from longcall.testing import running_broker
-from longcall.transport import InboxSpec
+from longcall.transport import InboxSpec, InboxStream
 from longcall.transport.pubsub import PubSubTransport
 
 HERE = Path(__file__).parent
@@ -107,11 +107,14 @@ def serving(broker: str, *arguments: str) -> Iterator[Process]:
 
 
 class Caller:
-    """Somebody who calls the service, and hears every report."""
+    """Somebody who calls the service, and hears every report on one stream.
 
-    def __init__(self, http: AsyncClient, transport: PubSubTransport) -> None:
+    One, since what a stream has been delivered is leased to it for a while after it is closed.
+    """
+
+    def __init__(self, http: AsyncClient, stream: InboxStream) -> None:
         self.http = http
-        self._transport = transport
+        self._stream = stream
         self._heard: list[Report] = []
 
     async def start(self, path: str, name: str, **request: object) -> str:
@@ -121,13 +124,11 @@ class Caller:
 
     async def until(self, name: str, kind: type | tuple[type, ...]) -> list[Report]:
         """Return the reports of a call up to the first of a kind."""
-        async with asyncio.timeout(WAIT_S), self._transport.open_stream(INBOX, lease_s=60) as stream:
+        async with asyncio.timeout(WAIT_S):
             while not any(isinstance(report.body, kind) for report in self._of(name)):
-                delivery = await anext(aiter(stream))
-                report = decode_report(delivery.message)
+                report = decode_report((await anext(aiter(self._stream))).message)
                 assert report is not None
                 self._heard.append(report)
-                await self._transport.acknowledge(INBOX, [delivery.ack_id])
         return self._of(name)
 
     async def completion(self, name: str) -> Completion:
@@ -153,8 +154,11 @@ async def calling(service: Process, broker: str) -> AsyncIterator[Caller]:
     try:
         await transport.create_topic(TOPIC)
         await transport.create_inbox(InboxSpec(name=INBOX, topic=TOPIC, filter=""))
-        async with AsyncClient(base_url=service.url) as http:
-            yield Caller(http, transport)
+        async with (
+            AsyncClient(base_url=service.url) as http,
+            transport.open_stream(INBOX, lease_s=600) as stream,
+        ):
+            yield Caller(http, stream)
     finally:
         await transport.aclose()
 

@@ -88,8 +88,8 @@ class SharedInbox:
 
     Attributes:
         topic: full path of the topic.
-        name: of the subscription, by id or path; unique to the deployment, or callers would take each
-            other's answers.
+        name: of the subscription, by id or path, without a dot in the id; unique to the deployment, or
+            callers would take each other's answers.
     """
 
     topic: str
@@ -106,6 +106,9 @@ class SharedInbox:
         Raises:
             ContractError: the id belongs to another inbox, or the name is none for a subscription.
         """
+        if "." in self._inbox_id:
+            # The inbox "prod" would also take the answers of "prod.eu".
+            raise ContractError("inbox", f"{self._inbox_id!r}: a shared inbox has no dot in its name")
         if not correlation_id.startswith(self._inbox_id + "."):
             raise ContractError("correlid", f"does not belong to the inbox {self._inbox_id!r}")
         inbox = InboxSpec(

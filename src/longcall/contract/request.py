@@ -45,7 +45,7 @@ class CallRequest:
 
     def digest(self) -> str:
         """Return what two requests with one id must share to be the same call."""
-        content = hashlib.sha256(self.content_type.encode() + b"\0" + self.body)
+        content = hashlib.sha256(self.content_type.encode(errors="surrogatepass") + b"\0" + self.body)
         return content.hexdigest()
 
 

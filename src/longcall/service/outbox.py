@@ -170,9 +170,7 @@ class Publisher:
                     return
                 problem = Problem(title=_BAD_RESULT, detail=str(error), code="result", retryable=False)
                 report = replace(report, body=Failed(problem=problem))
-            except (
-                Exception
-            ) as error:  # the publishing loop's border: what is due stays due, whatever happens
+            except Exception as error:  # the consumer loop's border: what is due stays due
                 if not is_completion(report.body):
                     log.debug("Call %s: a report was not published: %s", report.correlation_id, error)
                     return

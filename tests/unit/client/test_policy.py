@@ -40,6 +40,11 @@ def test_address_of_a_call_is_found_again(policy: InboxPolicy) -> None:
     assert policy.address(address.correlation_id) == address
 
 
+def test_shared_inbox_whose_answers_another_could_take_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"^inbox: 'prod\.eu'"):
+        SharedInbox(topic=TOPIC, name="prod.eu").new_call()
+
+
 def test_id_that_belongs_elsewhere_is_refused() -> None:
     with pytest.raises(ContractError, match="correlid"):
         SharedInbox(topic=TOPIC, name="reports").address("reports-2.abc")

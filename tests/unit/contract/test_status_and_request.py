@@ -6,7 +6,7 @@ import json
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.contract.strategies import (
     completions,
@@ -231,6 +231,28 @@ def test_malformed_request_names_the_field(
         decode_request(query, headers, b"")
 
     assert caught.value.field == field
+
+
+HEADERS = ["idempotency-key", "content-type", "longcall-deadline", "longcall-reply-topic", "traceparent", "x"]
+any_text = st.text(st.characters(), max_size=8)
+
+
+@given(
+    query=st.dictionaries(st.sampled_from(["correlid", "x"]), ids | any_text),
+    headers=st.dictionaries(st.sampled_from(HEADERS), any_text),
+    body=st.binary(max_size=5),
+)
+@example(query={"correlid": "a"}, headers={"content-type": "\ud800"}, body=b"x")
+@example(query={"correlid": "a"}, headers={"longcall-deadline": "9999-12-31T23:59:59-12:00"}, body=b"")
+def test_any_request_is_read_or_refused_with_a_reason(
+    query: dict[str, str], headers: dict[str, str], body: bytes
+) -> None:
+    try:
+        request = decode_request(query, headers, body)
+    except MalformedRequest:
+        return
+    assert request.correlation_id in (query.get("correlid"), headers.get("idempotency-key", "").strip(' "'))
+    assert len(request.digest()) == 64
 
 
 def test_requests_that_ask_for_the_same_have_the_same_digest() -> None:

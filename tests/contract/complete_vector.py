@@ -1,6 +1,6 @@
-"""Fill in what longcall makes of a golden vector's message: `python -m tests.contract.complete_vector FILE...`.
+"""Fill in what longcall makes of a golden vector's message.
 
-A FILE holds `description` and `message`; name and outcome are added, to be read over before they are
+Run as `python -m tests.contract.complete_vector FILE...`. A FILE holds `description` and `message`; name and outcome are added, to be read over before they are
 committed: from then on the vector is never changed.
 """
 

@@ -102,8 +102,7 @@ def correlation_filter(correlation_id: str) -> str:
 def inbox_filter(inbox: str) -> str:
     """Return the filter that lets through the reports of every call of one shared inbox.
 
-    The inbox `prod` also receives what is meant for an inbox `prod.eu`: choose names of which none
-    begins with another and a dot.
+    A name with a dot shares: the inbox `prod` would also receive what is meant for `prod.eu`.
 
     Raises:
         ContractError: the filter would be longer than Pub/Sub allows (256 bytes).

@@ -1,7 +1,8 @@
 """Fill in what longcall makes of a golden vector's message.
 
-Run as `python -m tests.contract.complete_vector FILE...`. A FILE holds `description` and `message`; name and outcome are added, to be read over before they are
-committed: from then on the vector is never changed.
+Run as `python -m tests.contract.complete_vector FILE...`. A FILE holds `description` and `message`;
+name and outcome are added, to be read over before they are committed: from then on the vector is
+never changed.
 """
 
 from __future__ import annotations

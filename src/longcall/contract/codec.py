@@ -15,7 +15,12 @@ from longcall.contract.errors import ContractError, MalformedReport
 from longcall.contract.ids import check_correlation_id
 from longcall.contract.instants import decode_instant, encode_instant
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
-from longcall.contract.message import MAX_ATTRIBUTE_VALUE_BYTES, MAX_MESSAGE_BYTES, Message
+from longcall.contract.message import (
+    ENVELOPE_BYTES,
+    MAX_ATTRIBUTE_VALUE_BYTES,
+    MAX_MESSAGE_BYTES,
+    Message,
+)
 from longcall.contract.problem import PROBLEM_TYPE, Problem
 from longcall.contract.progress import progress_from_wire, progress_to_wire
 from longcall.contract.report import (
@@ -41,6 +46,7 @@ _TYPES: Final[dict[type[ReportBody], str]] = {
     Failed: "longcall.call.failed.v1",
     Cancelled: "longcall.call.cancelled.v1",
 }
+_MAX_DATA_AND_ATTRIBUTES_BYTES: Final = MAX_MESSAGE_BYTES - ENVELOPE_BYTES
 _MAX_DIGITS: Final = 18  # what fits 64 bits in every language
 _BODIES: Final = {name: body for body, name in _TYPES.items()}
 
@@ -50,7 +56,7 @@ def encode_report(report: Report) -> Message:
 
     Raises:
         ContractError: a field cannot stand on the wire, or the message would be larger than
-            Pub/Sub takes (10 MB, 1024 bytes an attribute).
+            Pub/Sub takes (10 MB the publish request, 1024 bytes an attribute).
     """
     data, content_type = _encode_body(report.body)
     attributes = {
@@ -175,9 +181,9 @@ def _check_size(message: Message) -> None:
                 name, f"{size} bytes; a Pub/Sub attribute has at most {MAX_ATTRIBUTE_VALUE_BYTES}: shorten it"
             )
         total += size + len(name)
-    if total > MAX_MESSAGE_BYTES:
+    if total > _MAX_DATA_AND_ATTRIBUTES_BYTES:
         raise ContractError(
             "data",
-            f"the report has {total} bytes and Pub/Sub takes {MAX_MESSAGE_BYTES}: "
+            f"the report has {total} bytes and Pub/Sub takes {_MAX_DATA_AND_ATTRIBUTES_BYTES}: "
             "store the result and return its address",
         )

@@ -16,7 +16,7 @@ from longcall.contract.errors import ContractError
 __all__ = ["MAX_ID_LENGTH", "check_correlation_id", "new_correlation_id", "new_inbox_correlation_id"]
 
 MAX_ID_LENGTH = 200
-"""A Pub/Sub filter has at most 256 bytes; `attributes.correlid = ""` takes 23 of them."""
+"""A Pub/Sub filter has at most 256 bytes; `attributes.correlid = ""` takes 24 of them."""
 
 _RANDOM_BYTES = 20
 _ALLOWED = re.compile(rf"[!#-\[\]-~]{{1,{MAX_ID_LENGTH}}}")

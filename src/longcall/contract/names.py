@@ -100,7 +100,13 @@ def correlation_filter(correlation_id: str) -> str:
 
 
 def inbox_filter(inbox: str) -> str:
-    """Return the filter that lets through the reports of every call of one shared inbox."""
+    """Return the filter that lets through the reports of every call of one shared inbox.
+
+    A name with a dot shares: the inbox `prod` would also receive what is meant for `prod.eu`.
+
+    Raises:
+        ContractError: the filter would be longer than Pub/Sub allows (256 bytes).
+    """
     return _bounded(f"hasPrefix(attributes.correlid, {quote_filter_string(inbox + '.')})", "inbox")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longcall.contract.errors import ContractError
-from longcall.contract.json import JsonValue
+from longcall.contract.json import JsonValue, whole_number
 
 __all__ = ["PROBLEM_TYPE", "Problem"]
 
@@ -42,11 +42,11 @@ class Problem:
         return f"{text} [{self.code}]" if self.code else text
 
     def to_wire(self) -> dict[str, JsonValue]:
-        """Return the members that say something."""
+        """Return the members that say something: no status that HTTP has not, no wait below zero."""
         wire: dict[str, JsonValue] = {"title": self.title, "retryable": self.retryable}
         if self.type != "about:blank":
             wire["type"] = self.type
-        if self.status is not None:
+        if _http_status(self.status) is not None:
             wire["status"] = self.status
         if self.detail:
             wire["detail"] = self.detail
@@ -55,7 +55,7 @@ class Problem:
         if self.code:
             wire["code"] = self.code
         if self.retry_after_ms is not None:
-            wire["retry_after_ms"] = self.retry_after_ms
+            wire["retry_after_ms"] = max(0, self.retry_after_ms)
         return wire
 
     @classmethod
@@ -80,8 +80,8 @@ class Problem:
             detail=_text(value, "detail"),
             code=_text(value, "code"),
             retryable=retryable,
-            retry_after_ms=_count(value, "retry_after_ms"),
-            status=_count(value, "status"),
+            retry_after_ms=whole_number(value.get("retry_after_ms")),
+            status=_http_status(value.get("status")),
             type=_text(value, "type") or "about:blank",
             instance=_text(value, "instance"),
         )
@@ -92,6 +92,6 @@ def _text(value: dict[str, JsonValue], name: str) -> str:
     return member if isinstance(member, str) else ""
 
 
-def _count(value: dict[str, JsonValue], name: str) -> int | None:
-    member = value.get(name)
-    return member if isinstance(member, int) and not isinstance(member, bool) and member >= 0 else None
+def _http_status(value: JsonValue) -> int | None:
+    status = whole_number(value, at_most=599)
+    return status if status is not None and status >= 100 else None

@@ -50,7 +50,11 @@ class CallRequest:
 
 
 def request_headers(request: CallRequest) -> dict[str, str]:
-    """Return the headers of the POST, without those of the HTTP client's own."""
+    """Return the headers of the POST, without those of the HTTP client's own.
+
+    Raises:
+        ContractError: a value cannot stand in a header.
+    """
     headers = {
         "Idempotency-Key": check_correlation_id(request.correlation_id),
         "Prefer": "respond-async",
@@ -59,6 +63,9 @@ def request_headers(request: CallRequest) -> dict[str, str]:
         "Longcall-Reply-Topic": request.reply_topic,
         "traceparent": request.traceparent,
     }
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ContractError(name, "a header holds printable ASCII, and no line break")
     return {name: value for name, value in headers.items() if value}
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from longcall.contract.errors import ContractError
 from longcall.contract.ids import check_correlation_id
 from longcall.contract.instants import decode_instant, encode_instant
-from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json, whole_number
 from longcall.contract.problem import Problem
 from longcall.contract.progress import progress_from_wire, progress_to_wire
 from longcall.contract.report import Cancelled, Completion, Failed, Progress, Succeeded
@@ -113,16 +113,15 @@ class CallStatus:
         correlation_id, attempt = value.get("correlid"), value.get("attempt")
         if not isinstance(correlation_id, str):
             raise ContractError("correlid", "a string")
-        if attempt is None:
-            attempt = 0
-        if isinstance(attempt, bool) or not isinstance(attempt, int) or attempt < 0:
+        runs = 0 if attempt is None else whole_number(attempt)
+        if runs is None:
             raise ContractError("attempt", "a whole number, 0 or more")
         heartbeat = _text(value, "heartbeat_time", field="heartbeat_time")
         progress = value.get("progress")
         return cls(
             correlation_id=check_correlation_id(correlation_id),
             state=state,
-            attempt=attempt,
+            attempt=runs,
             heartbeat_time=decode_instant(heartbeat, field="heartbeat_time") if heartbeat else None,
             progress=progress_from_wire(progress) if progress is not None else None,
             completion=_completion_from_wire(state, value),

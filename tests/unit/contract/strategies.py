@@ -22,8 +22,8 @@ ID_CHARACTERS = [chr(code) for code in range(33, 127) if chr(code) not in '"\\']
 text = st.text(max_size=30)
 some_text = st.text(min_size=1, max_size=30)
 ids = st.text(st.sampled_from(ID_CHARACTERS), min_size=1, max_size=200)
-numbers = st.integers(0, 10**9) | st.floats(0, 1e9, allow_nan=False)
-counts = st.integers(0, 10**9)
+numbers = st.integers(0, 10**30) | st.floats(0, allow_nan=False, allow_infinity=False)
+counts = st.integers(0, 2**53 - 1)
 instants = st.datetimes(timezones=st.just(UTC))
 
 json_values = st.recursive(
@@ -48,7 +48,9 @@ problems = st.builds(
 )
 progresses = st.builds(Progress, done=numbers, total=st.none() | numbers, unit=text, message=text)
 results = st.builds(
-    Succeeded, data=st.binary(max_size=60), content_type=st.sampled_from(["", "text/plain", "image/png"])
+    Succeeded,
+    data=st.binary(max_size=60),
+    content_type=st.sampled_from(["", "text/plain", "image/png", "application/json", "a/b+json"]),
 ) | json_values.map(Succeeded.of)
 completions = results | st.builds(Failed, problem=problems) | st.builds(Cancelled, detail=text)
 bodies = st.just(Accepted()) | st.just(Heartbeat()) | progresses | completions

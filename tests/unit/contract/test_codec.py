@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from google.pubsub_v1.types import PublishRequest, PubsubMessage
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.contract.strategies import ids, json_values, reports
@@ -26,6 +28,7 @@ from longcall.contract import (
     encode_report,
     is_completion,
 )
+from longcall.contract.message import ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 
 SUCCEEDED = "longcall.call.succeeded.v1"
 
@@ -67,6 +70,7 @@ attributes_of_a_call = st.fixed_dictionaries(
 )
 @example(data=b'{"done": 1%s}' % (b"0" * 400), attributes={"correlid": "a", "ce-type": TYPES[1]})
 @example(data=b'{"done": 1e999}', attributes={"correlid": "a", "ce-type": TYPES[1]})
+@example(data=b'{"title": "\\ud800"}', attributes={"correlid": "a", "ce-type": TYPES[4]})
 @example(data=b"", attributes={"correlid": "\ud800"})
 @example(data=b"", attributes={"correlid": "a", "ce-time": "\ud800", "ce-type": "\udfff"})
 @example(data=b"", attributes={"correlid": "a", "ce-time": "2026-01-31T25:00:00Z"})
@@ -81,6 +85,18 @@ def test_any_message_is_read_ignored_or_refused_with_a_reason(
     except MalformedReport:
         return
     assert report is None or report.correlation_id == attributes["correlid"]
+
+
+@given(data=almost_valid, kind=st.sampled_from(TYPES))
+def test_report_that_was_read_can_be_written_and_read_again(data: bytes, kind: str) -> None:
+    attributes = {"correlid": "a", "ce-type": kind, "ce-id": "1", "ce-source": "/s"}
+    try:
+        report = decode_report(Message(data=data, attributes=attributes))
+    except MalformedReport:
+        return
+
+    assert report is not None
+    assert decode_report(encode_report(report)) == report
 
 
 def test_bare_message_says_succeeded_and_its_data_is_the_result() -> None:
@@ -204,3 +220,26 @@ def test_member_that_is_null_counts_as_missing(kind: str, data: bytes, body: Rep
     message = Message(data=data, attributes={"correlid": "a", "ce-type": f"longcall.call.{kind}.v1"})
 
     assert decode_report(message) == Report(correlation_id="a", body=body)
+
+
+def test_largest_report_fits_in_a_publish_request_of_pubsub() -> None:
+    topic = f"projects/{'p' * 30}/topics/{'t' * 255}"
+    empty = Report(
+        correlation_id="a" * 200,
+        body=Succeeded(content_type="image/png"),
+        id="1" * 1024,
+        source="s" * 1024,
+        time=datetime(2026, 1, 31, tzinfo=UTC),
+        attempt=10**18 - 1,
+        sequence=10**18 - 1,
+        traceparent="t" * 1024,
+    )
+    attributes = encode_report(empty).attributes
+    room = MAX_MESSAGE_BYTES - ENVELOPE_BYTES - sum(len(k) + len(v) for k, v in attributes.items())
+
+    largest = replace(empty, body=Succeeded(data=bytes(room), content_type="image/png"))
+    message = PubsubMessage(data=encode_report(largest).data, attributes=dict(attributes))
+    assert PublishRequest.pb(PublishRequest(topic=topic, messages=[message])).ByteSize() <= MAX_MESSAGE_BYTES
+
+    with pytest.raises(ContractError, match=r"^data: "):
+        encode_report(replace(empty, body=Succeeded(data=bytes(room + 1), content_type="image/png")))

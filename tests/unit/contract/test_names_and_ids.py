@@ -136,11 +136,27 @@ def test_result_that_is_not_the_json_it_claims_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ['{"a":1}'.encode("utf-16"), b'"\xed\xa0\x80"', b"\xff", b"NaN", b"1e999", b"-1e999", b"", b"[" * 99999],
+    [
+        '{"a":1}'.encode("utf-16"),
+        b'"\xed\xa0\x80"',
+        b"\xff",
+        b"NaN",
+        b"1e999",
+        b"-1e999",
+        b"",
+        b"[" * 99999,
+        b'"\\ud800"',
+        b'{"\\uDCFF": 1}',
+    ],
 )
-def test_json_that_is_not_utf8_or_not_finite_is_refused(data: bytes) -> None:
+def test_json_that_not_every_language_can_hold_is_refused(data: bytes) -> None:
     with pytest.raises(ContractError, match=r"^x: not JSON"):
         decode_json(data, field="x")
+
+
+@pytest.mark.parametrize(("data", "value"), [(b'"\\ud83d\\ude00"', "😀"), (b'"\\\\ud800"', "\\ud800")])
+def test_whole_surrogate_pair_is_its_character(data: bytes, value: str) -> None:
+    assert decode_json(data, field="x") == value
 
 
 def test_byte_order_mark_before_json_is_forgiven() -> None:

@@ -69,6 +69,27 @@ def test_members_of_the_wrong_type_are_ignored_in_a_problem() -> None:
     )
 
 
+def test_problem_says_nothing_that_no_reader_would_take() -> None:
+    wire = Problem(title="t", status=42, retry_after_ms=-1).to_wire()
+
+    assert wire == {"title": "t", "retryable": True, "retry_after_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("value", "milliseconds"),
+    [(60000, 60000), (60000.0, 60000), (0.5, None), (True, None), (-1, None), (2**53, None), (10**400, None)],
+)
+def test_wait_before_a_retry_is_a_whole_number_in_any_notation(
+    value: JsonValue, milliseconds: int | None
+) -> None:
+    assert Problem.from_wire({"retry_after_ms": value}).retry_after_ms == milliseconds
+
+
+@pytest.mark.parametrize(("value", "status"), [(100, 100), (599, 599), (99, None), (600, None)])
+def test_status_of_a_problem_is_one_of_http(value: JsonValue, status: int | None) -> None:
+    assert Problem.from_wire({"status": value}).status == status
+
+
 GOOD: dict[str, JsonValue] = {"correlid": "a", "state": "running", "attempt": 1}
 
 
@@ -79,6 +100,8 @@ GOOD: dict[str, JsonValue] = {"correlid": "a", "state": "running", "attempt": 1}
         (GOOD | {"state": "asleep"}, "state"),
         (GOOD | {"correlid": 1}, "correlid"),
         (GOOD | {"attempt": True}, "attempt"),
+        (GOOD | {"attempt": 1.5}, "attempt"),
+        (GOOD | {"attempt": -1}, "attempt"),
         (GOOD | {"heartbeat_time": "noon"}, "heartbeat_time"),
         (GOOD | {"state": "succeeded"}, "result"),
         (GOOD | {"state": "succeeded", "result": {"data_base64": "%"}}, "result.data_base64"),
@@ -176,6 +199,12 @@ def test_other_parameters_of_the_url_are_kept() -> None:
     url = "/a?x=1&correlid=old&y=&sig=%FF%20+&flag#f"
 
     assert url_with_correlation_id(url, "new") == "/a?x=1&y=&sig=%FF%20+&flag&correlid=new#f"
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "text/ä"])
+def test_value_that_no_header_can_hold_is_refused(value: str) -> None:
+    with pytest.raises(ContractError, match="Content-Type"):
+        request_headers(CallRequest(correlation_id="a", body=b"x", content_type=value))
 
 
 def test_the_bare_request_has_the_id_in_its_query_alone() -> None:

@@ -13,10 +13,11 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from longcall.cli.stack import LocalStack
+from longcall.cli.stack.ports import free_ports
 
 HERE = Path(__file__).parent
 PROJECT = "tests"
-ARTICLE_PORT = 5123
+ARTICLE_PORT = free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,9 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def article_service(stack: LocalStack) -> None:
-    stack.start_component("article-service", sys.executable, str(HERE / "article_service.py"))
+    stack.start_component(
+        "article-service", sys.executable, str(HERE / "article_service.py"), port=ARTICLE_PORT
+    )
 
 
 class Subscriptions:

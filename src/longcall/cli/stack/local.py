@@ -183,10 +183,18 @@ class LocalStack:
         if not self.keep_home and self.home != Path():
             shutil.rmtree(self.home, ignore_errors=True)
 
-    def start_component(self, name: str, *command: str) -> Component:
-        """Start one more process in the stack's environment; it ends with the stack at the latest."""
+    def start_component(self, name: str, *command: str, port: int | None = None) -> Component:
+        """Start one more process in the stack's environment; it ends with the stack at the latest.
+
+        Args:
+            name: what errors and its log file call it.
+            command: program and arguments.
+            port: return when it listens there.
+        """
         component = self._spawn(name, command)
         self._components.append(component)
+        if port is not None:
+            self._wait_for_port(name, port)
         return component
 
     def kill_component(self, name: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from longcall._core.errors import LongcallError
 
 __all__ = [
@@ -11,6 +14,7 @@ __all__ = [
     "FailedPrecondition",
     "InvalidArgument",
     "NotFound",
+    "ResourceExhausted",
     "StoreError",
     "Unavailable",
     "Unimplemented",
@@ -22,9 +26,11 @@ class BrokerError(LongcallError):
 
     Attributes:
         code: name of a gRPC status, e.g. `NOT_FOUND`.
+        details: messages of `google/rpc/error_details.proto` that go with it.
     """
 
     code: str = "INTERNAL"
+    details: Sequence[Any] = ()
 
 
 class InvalidArgument(BrokerError):
@@ -55,6 +61,13 @@ class Unavailable(BrokerError):
     """The broker is about to stop; another may take its place."""
 
     code = "UNAVAILABLE"
+    retryable = True
+
+
+class ResourceExhausted(BrokerError):
+    """A limit is reached; later, or with less, the request may succeed."""
+
+    code = "RESOURCE_EXHAUSTED"
     retryable = True
 
 

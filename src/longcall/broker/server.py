@@ -13,12 +13,15 @@ from typing import Final, Self
 import grpc
 
 from longcall._core.clock import Clock, SystemClock
-from longcall.broker.api import generic_handlers
+from longcall.broker.api.handlers import generic_handlers
+from longcall.broker.api.health import HealthApi
+from longcall.broker.api.methods import Methods
+from longcall.broker.api.publisher import PublisherApi
+from longcall.broker.api.subscriber import SubscriberApi
 from longcall.broker.config import BrokerConfig
-from longcall.broker.core import BrokerCore
+from longcall.broker.core.broker_core import BrokerCore
+from longcall.broker.core.store import MemoryStore, SqliteStore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
-from longcall.broker.health import HealthApi
-from longcall.broker.store import MemoryStore, SqliteStore
 from longcall.broker.wire import Wire
 
 __all__ = ["Broker"]
@@ -86,7 +89,14 @@ class Broker:
         self._core.load(self._store.open())
         self._core.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers([self._health.handler(), *generic_handlers(self._core, self._clock)])
+        subscriber = SubscriberApi(self._core, self._clock)
+        services: dict[str, Methods] = {
+            "google.pubsub.v1.Publisher": PublisherApi(self._core).methods(),
+            "google.pubsub.v1.Subscriber": subscriber.methods(),
+        }
+        server.add_generic_rpc_handlers(
+            [self._health.handler(), *generic_handlers(services, subscriber.streaming_pull)]
+        )
         try:
             self.port = server.add_insecure_port(self.address)
         except RuntimeError as error:

@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from longcall.broker.delivery import Consumer, DeliveryQueue, Lease, RetryDelays
+from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
+from longcall.broker.rules.backoff import RetryDelays
 
 WIDE = {"max_messages": 1000, "max_bytes": 1 << 30}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longcall.broker.errors import InvalidArgument
-from longcall.broker.filters import MAX_FILTER_BYTES, parse_filter
+from longcall.broker.rules.filters import MAX_FILTER_BYTES, parse_filter
 
 # The naive oracle: a nested tuple, written out as text and evaluated by its own few lines.
 Tree = tuple[Any, ...]

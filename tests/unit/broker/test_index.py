@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longcall.broker.filters import And, Equals, Filter, HasKey, HasPrefix, Not, Or
-from longcall.broker.index import FilterIndex
+from longcall.broker.core.index import FilterIndex
+from longcall.broker.rules.filters import And, Equals, Filter, HasKey, HasPrefix, Not, Or
 
 KEYS, VALUES = st.sampled_from("ab"), st.sampled_from(["", "x", "xy", "xyz"])
 LEAVES: st.SearchStrategy[Filter] = st.one_of(

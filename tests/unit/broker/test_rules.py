@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longcall.broker.ack_ids import AckId, decode_ack_id, encode_ack_id
 from longcall.broker.config import BrokerConfig
+from longcall.broker.core.ack_ids import AckId, decode_ack_id, encode_ack_id
 from longcall.broker.errors import BrokerConfigError, InvalidArgument, Unimplemented
-from longcall.broker.messages import check_publish
-from longcall.broker.names import check_labels, check_name, check_project
-from longcall.broker.paging import page_of
-from longcall.broker.resources import checked_subscription, checked_topic, updated_subscription, updated_topic
+from longcall.broker.rules.messages import check_publish
+from longcall.broker.rules.names import check_labels, check_name, check_project
+from longcall.broker.rules.paging import page_of
+from longcall.broker.rules.subscriptions import checked_subscription, updated_subscription
+from longcall.broker.rules.topics import checked_topic, updated_topic
 from longcall.broker.wire import Wire
 
 DAY = {"seconds": 86400}

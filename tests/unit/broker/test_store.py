@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from longcall.broker.core.store import MemoryStore, SavedState, SqliteStore, Write
 from longcall.broker.errors import StoreError
-from longcall.broker.store import MemoryStore, SavedState, SqliteStore, Write
 
 WRITES = [
     Write.topic("t", b"topic"),

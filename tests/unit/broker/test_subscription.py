@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from longcall.broker.delivery import Consumer
+from longcall.broker.core.delivery import Consumer
+from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import NotFound
-from longcall.broker.resources import checked_subscription
-from longcall.broker.subscription import ActiveSubscription
+from longcall.broker.rules.subscriptions import checked_subscription
 from longcall.broker.wire import Wire
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.contract.strategies import ids, json_values
 
-from longcall.broker.filters import Equals, HasPrefix, parse_filter
+from longcall.broker.rules.filters import Equals, HasPrefix, parse_filter
 from longcall.contract import (
     ContractError,
     Succeeded,

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from longcall.broker.delivery import Consumer, DeliveryQueue, Lease
+from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
 from longcall.broker.errors import BrokerError, NotFound
-from longcall.broker.filters import Filter, parse_filter
-from longcall.broker.resources import expires_after_s, retry_delays
+from longcall.broker.rules.filters import Filter, parse_filter
+from longcall.broker.rules.subscriptions import expires_after_s, retry_delays
 
 __all__ = ["ActiveSubscription"]
 

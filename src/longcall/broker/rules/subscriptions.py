@@ -1,4 +1,4 @@
-"""Topics and subscriptions as they are created and updated: defaults, limits, what may change.
+"""Subscriptions as they are created and updated: defaults, limits, what may change.
 
 Rests on the comments of `pubsub.proto`; limits and messages are the real
 service's, as far as they were recorded.
@@ -9,56 +9,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from longcall.broker.delivery import RetryDelays
 from longcall.broker.errors import InvalidArgument, Unimplemented
-from longcall.broker.names import check_labels, check_name, project_of
-from longcall.broker.wire import Duration, Wire, seconds_of, set_seconds
+from longcall.broker.rules.backoff import RetryDelays
+from longcall.broker.rules.durations import DAY_S, check_retention, go_duration
+from longcall.broker.rules.masks import masked_update
+from longcall.broker.rules.names import check_labels, check_name, project_of
+from longcall.broker.wire import Wire, seconds_of, set_seconds
 
 __all__ = [
-    "DELETED_TOPIC",
     "checked_subscription",
-    "checked_topic",
     "expires_after_s",
     "retry_delays",
     "updated_subscription",
-    "updated_topic",
     "with_topic_retention",
 ]
 
-DELETED_TOPIC: Final = "_deleted-topic_"
-
 _DEFAULT_ACK_DEADLINE_S: Final = 10
-_DAY_S: Final = 24 * 3600.0
-_MIN_RETENTION_S: Final = 600.0
-_MAX_RETENTION_S: Final = 31 * _DAY_S
-_DEFAULT_RETENTION_S: Final = 7 * _DAY_S
-_DEFAULT_TTL_S: Final = 31 * _DAY_S
+_DEFAULT_RETENTION_S: Final = 7 * DAY_S
+_DEFAULT_TTL_S: Final = 31 * DAY_S
 _MAX_BACKOFF_S: Final = 600.0
 _DEFAULT_BACKOFF_S: Final = (10.0, 600.0)
-_SUBSCRIPTION_FIXED: Final = ("name", "topic", "filter", "enable_message_ordering")
-_SUBSCRIPTION_MUTABLE: Final = (
+_FIXED: Final = ("name", "topic", "filter", "enable_message_ordering")
+_MUTABLE: Final = (
     "ack_deadline_seconds",
     "expiration_policy",
     "labels",
     "message_retention_duration",
     "retry_policy",
 )
-_SUBSCRIPTION_OUTPUT: Final = ("detached", "state", "topic_message_retention_duration")
-_TOPIC_MUTABLE: Final = ("labels", "message_retention_duration")
-
-
-def checked_topic(topic: Any) -> Any:  # protobuf classes have no hints
-    """Return the topic as it is created.
-
-    Raises:
-        InvalidArgument: names the field.
-    """
-    check_name(topic.name, "topics")
-    created = Wire.Topic()
-    created.CopyFrom(topic)
-    _check_topic_values(created)
-    created.state = 1  # ACTIVE
-    return created
+_OUTPUT: Final = ("detached", "state", "topic_message_retention_duration")
 
 
 def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
@@ -77,26 +56,15 @@ def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
     check_name(subscription.topic, "topics")
     created = Wire.Subscription()
     created.CopyFrom(subscription)
-    for field in _SUBSCRIPTION_OUTPUT:
+    for field in _OUTPUT:
         created.ClearField(field)
     if not created.name:
         created.name = f"projects/{project_of(created.topic)}/subscriptions/{name_if_none}"
     created.push_config.SetInParent()
     _fill_defaults(created)
-    _check_subscription_values(created)
+    _check_values(created)
     created.state = 1  # ACTIVE
     return created
-
-
-def updated_topic(topic: Any, update: Any, paths: Sequence[str]) -> Any:
-    """Return a topic with the masked fields of `update`.
-
-    Raises:
-        InvalidArgument: the mask is empty, or names what cannot change or is not there.
-    """
-    changed = _masked(topic, update, paths, mutable=_TOPIC_MUTABLE, fixed=("name",), kind="Topic")
-    _check_topic_values(changed)
-    return changed
 
 
 def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -> Any:
@@ -105,16 +73,9 @@ def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -
     Raises:
         InvalidArgument: the mask is empty, or names what cannot change or is not there.
     """
-    changed = _masked(
-        subscription,
-        update,
-        paths,
-        mutable=_SUBSCRIPTION_MUTABLE,
-        fixed=_SUBSCRIPTION_FIXED,
-        kind="Subscription",
-    )
+    changed = masked_update(subscription, update, paths, mutable=_MUTABLE, fixed=_FIXED)
     _fill_defaults(changed)
-    _check_subscription_values(changed)
+    _check_values(changed)
     return changed
 
 
@@ -143,52 +104,7 @@ def retry_delays(subscription: Any) -> RetryDelays:
     return RetryDelays(min_s=seconds_of(policy.minimum_backoff), max_s=seconds_of(policy.maximum_backoff))
 
 
-def _masked(  # one rule for both kinds
-    resource: Any,
-    update: Any,
-    paths: Sequence[str],
-    *,
-    mutable: Sequence[str],
-    fixed: Sequence[str],
-    kind: str,
-) -> Any:
-    if not paths:
-        raise InvalidArgument(
-            f"The update_mask in the Update{kind}Request must be set, and must not be empty."
-        )
-    for path in paths:
-        if path in fixed:
-            raise InvalidArgument(
-                f"Invalid update_mask provided in the Update{kind}Request: "
-                f"the '{path}' field in the {kind} is not mutable."
-            )
-        if path not in mutable:
-            raise InvalidArgument(
-                f"Invalid update_mask provided in the Update{kind}Request: "
-                f"'{path}' is not a known {kind} field that can be updated here."
-            )
-    changed = type(resource)()
-    changed.CopyFrom(resource)
-    for path in paths:
-        changed.ClearField(path)
-        part = type(resource)()
-        part.CopyFrom(update)
-        for field, _ in update.ListFields():
-            if field.name != path:
-                part.ClearField(field.name)
-        changed.MergeFrom(part)
-    return changed
-
-
-def _check_topic_values(topic: Any) -> None:
-    check_labels(topic.labels)
-    if topic.HasField("message_retention_duration"):
-        _check_retention(topic.message_retention_duration)
-    if topic.HasField("schema_settings") or topic.HasField("ingestion_data_source_settings"):
-        raise Unimplemented("schema_settings and ingestion are not available in this broker.")
-
-
-def _check_subscription_values(subscription: Any) -> None:
+def _check_values(subscription: Any) -> None:
     check_labels(subscription.labels)
     _refuse_unavailable(subscription)
     if not 10 <= subscription.ack_deadline_seconds <= 600:
@@ -196,7 +112,7 @@ def _check_subscription_values(subscription: Any) -> None:
             f"Invalid ack deadline given (ack_deadline={subscription.ack_deadline_seconds}). "
             "The ack deadline must be between 10 and 600 seconds."
         )
-    retention_s = _check_retention(subscription.message_retention_duration)
+    retention_s = check_retention(subscription.message_retention_duration)
     ttl_s = expires_after_s(subscription)
     if ttl_s is not None:
         _check_ttl(ttl_s, retention_s)
@@ -219,22 +135,11 @@ def _refuse_unavailable(subscription: Any) -> None:
             raise Unimplemented(f"{field} is not available in this broker yet.")
 
 
-def _check_retention(retention: Duration) -> float:
-    retention_s = seconds_of(retention)
-    if not _MIN_RETENTION_S <= retention_s <= _MAX_RETENTION_S:
-        raise InvalidArgument(
-            "The value for message retention duration is out of bounds. "
-            f"You passed {_go_duration(retention_s)} in the request, "
-            "but the value must be between 10m and 744h."
-        )
-    return retention_s
-
-
 def _check_ttl(ttl_s: float, retention_s: float) -> None:
-    if ttl_s < _DAY_S:
+    if ttl_s < DAY_S:
         raise InvalidArgument(
             "The value for expiration duration is too small. "
-            f"You passed {_go_duration(ttl_s)} in the request, but the minimum value is 24h."
+            f"You passed {go_duration(ttl_s)} in the request, but the minimum value is 24h."
         )
     if retention_s > ttl_s:
         raise InvalidArgument(
@@ -269,10 +174,3 @@ def _check_backoff(delays: RetryDelays) -> None:
             )
     if delays.min_s > delays.max_s:
         raise InvalidArgument("The minimum backoff must not be greater than the maximum backoff.")
-
-
-def _go_duration(seconds: float) -> str:
-    """Return seconds the way the real service writes them: `23h59m59s`, `5m`, `24h`."""
-    whole = int(seconds)
-    parts = ((whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s"))
-    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"

@@ -12,22 +12,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Consumer", "DeliveryQueue", "Lease", "RetryDelays"]
+from longcall.broker.rules.backoff import RetryDelays
+
+__all__ = ["Consumer", "DeliveryQueue", "Lease"]
 
 _UNLIMITED: Final = 1 << 62
 _TIMERS_SLACK: Final = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDelays:
-    """How long a message rests after a nack or an expired lease: doubling, from `min_s` to `max_s`."""
-
-    min_s: float = 0.0
-    max_s: float = 0.0
-
-    def after(self, attempts: int) -> float:
-        """Return the rest after the `attempts`-th delivery, from 1."""
-        return min(self.max_s, self.min_s * 2.0 ** min(attempts - 1, 60))
 
 
 @dataclass(slots=True, eq=False)

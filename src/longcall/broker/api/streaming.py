@@ -12,12 +12,12 @@ from typing import Any, Final
 import grpc
 
 from longcall._core.clock import Clock
-from longcall.broker.ack_ids import AckId, encode_ack_id
-from longcall.broker.core import BrokerCore
-from longcall.broker.delivery import Consumer, Lease
+from longcall.broker.core.ack_ids import AckId, encode_ack_id
+from longcall.broker.core.broker_core import BrokerCore
+from longcall.broker.core.delivery import Consumer, Lease
+from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import InvalidArgument
-from longcall.broker.names import check_name
-from longcall.broker.subscription import ActiveSubscription
+from longcall.broker.rules.names import check_name
 from longcall.broker.wire import Wire
 
 __all__ = ["MAX_RESPONSE_BYTES", "StreamingPull", "check_lease_s", "received_messages"]

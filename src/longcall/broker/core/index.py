@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
-from longcall.broker.filters import And, Equals, Filter, HasPrefix
+from longcall.broker.rules.filters import And, Equals, Filter, HasPrefix
 
 __all__ = ["FilterIndex"]
 

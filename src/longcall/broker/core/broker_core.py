@@ -11,21 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from longcall._core.clock import Clock
-from longcall.broker.ack_ids import AckId, decode_ack_id
+from longcall.broker.core.ack_ids import AckId, decode_ack_id
+from longcall.broker.core.index import FilterIndex
+from longcall.broker.core.store import SavedState, Store, Write
+from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from longcall.broker.index import FilterIndex
-from longcall.broker.messages import check_publish
-from longcall.broker.names import project_of
-from longcall.broker.resources import (
-    DELETED_TOPIC,
+from longcall.broker.rules.messages import check_publish
+from longcall.broker.rules.names import project_of
+from longcall.broker.rules.subscriptions import (
     checked_subscription,
-    checked_topic,
     updated_subscription,
-    updated_topic,
     with_topic_retention,
 )
-from longcall.broker.store import SavedState, Store, Write
-from longcall.broker.subscription import ActiveSubscription
+from longcall.broker.rules.topics import DELETED_TOPIC, checked_topic, updated_topic
 from longcall.broker.wire import Wire, seconds_of
 
 __all__ = ["BrokerCore", "HeldMessage"]

@@ -1,0 +1,1 @@
+"""Google's API as clients speak it: requests in, answers and refusals out."""

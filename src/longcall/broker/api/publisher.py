@@ -1,0 +1,75 @@
+"""`google.pubsub.v1.Publisher`: topics, and what is published to them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from longcall.broker.api.methods import Context, Methods, name_of
+from longcall.broker.core.broker_core import BrokerCore
+from longcall.broker.rules.names import check_name, check_project
+from longcall.broker.rules.paging import page_of
+from longcall.broker.wire import Empty, Wire
+
+__all__ = ["PublisherApi"]
+
+log = logging.getLogger(__name__)
+
+
+class PublisherApi:
+    """`google.pubsub.v1.Publisher`."""
+
+    def __init__(self, core: BrokerCore) -> None:
+        self._core = core
+
+    def methods(self) -> Methods:
+        """Return the methods by name, with the class of their request."""
+        return {
+            "CreateTopic": (self._create, Wire.Topic),
+            "GetTopic": (self._get, Wire.GetTopicRequest),
+            "UpdateTopic": (self._update, Wire.UpdateTopicRequest),
+            "ListTopics": (self._list, Wire.ListTopicsRequest),
+            "ListTopicSubscriptions": (self._list_subscriptions, Wire.ListTopicSubscriptionsRequest),
+            "DeleteTopic": (self._delete, Wire.DeleteTopicRequest),
+            "Publish": (self._publish, Wire.PublishRequest),
+        }
+
+    async def _create(self, request: Any, _: Context) -> Any:
+        created = await self._core.create_topic(request)
+        log.info("Created topic %s", request.name)
+        return created
+
+    async def _get(self, request: Any, _: Context) -> Any:
+        return self._core.topic(check_name(request.topic, "topics"))
+
+    async def _update(self, request: Any, _: Context) -> Any:
+        check_name(request.topic.name, "topics")
+        return await self._core.update_topic(request.topic, request.update_mask.paths)
+
+    async def _list(self, request: Any, _: Context) -> Any:
+        page, token = page_of(
+            self._core.topics(check_project(request.project)),
+            name=name_of,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return Wire.ListTopicsResponse(topics=page, next_page_token=token)
+
+    async def _list_subscriptions(self, request: Any, _: Context) -> Any:
+        page, token = page_of(
+            self._core.topic_subscriptions(check_name(request.topic, "topics")),
+            name=str,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return Wire.ListTopicSubscriptionsResponse(subscriptions=page, next_page_token=token)
+
+    async def _delete(self, request: Any, _: Context) -> Any:
+        await self._core.delete_topic(check_name(request.topic, "topics"))
+        log.info("Deleted topic %s", request.topic)
+        return Empty()
+
+    async def _publish(self, request: Any, _: Context) -> Any:
+        check_name(request.topic, "topics")
+        ids = await self._core.publish(request.topic, request.messages, request_bytes=request.ByteSize())
+        return Wire.PublishResponse(message_ids=ids)

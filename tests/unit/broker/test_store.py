@@ -12,8 +12,8 @@ from longcall.broker.core.store import MemoryStore, SavedState, SqliteStore, Wri
 from longcall.broker.errors import StoreError
 
 WRITES = [
-    Write.topic("t", b"topic"),
-    Write.subscription(7, "s", 12.5, b"subscription"),
+    Write.resource("topic", "t", b"topic"),
+    Write.resource("subscription", "s", b"subscription", number=7, active_s=12.5),
     Write.messages([(1, b"one"), (2, b"two")]),
     Write.deliveries([(7, 1), (7, 2)]),
 ]
@@ -28,15 +28,15 @@ def _reopened(folder: Path) -> SavedState:
 
 async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "new" / "folder")
-    assert store.open().topics == []
+    assert store.open().resources == []
     await store.write(WRITES)
     await store.write([Write.deliveries_gone([(7, 1)]), Write.messages_gone([1])])
     store.close()
     state = _reopened(tmp_path / "new" / "folder")
-    assert state.topics == [b"topic"]
-    assert state.subscriptions == [(7, 12.5, b"subscription")]
+    assert state.of_kind("topic") == [("topic", "t", 0, 0.0, b"topic")]
+    assert state.of_kind("subscription") == [("subscription", "s", 7, 12.5, b"subscription")]
     assert state.messages == [(2, b"two")]
-    assert state.deliveries == [(7, 2)]
+    assert state.deliveries == [(7, 2, 0)]
 
 
 async def test_many_writers_share_few_commits(tmp_path: Path) -> None:

@@ -77,21 +77,21 @@ class BrokerCore:
     def load(self, state: SavedState) -> None:
         """Take over what a store has kept. Leases of the past are void: un-acked is ready again."""
         now_s = self._now_s()
-        newest = max([0, *(row[0] for row in state.messages), *(row[0] for row in state.subscriptions)])
+        newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])
         # Above every id ever given, if the wall clock has not been set back since: ids are not reused.
         self._ids = itertools.count(max(newest + 1, round(now_s * 1e6)))
-        for body in state.topics:
-            topic = Wire.Topic.FromString(body)
-            self._topics[topic.name] = _Topic(topic)
-        for number, active_s, body in state.subscriptions:
-            subscription = ActiveSubscription(number, Wire.Subscription.FromString(body), active_s=active_s)
+        for saved in state.of_kind("topic"):
+            self._topics[saved.name] = _Topic(Wire.Topic.FromString(saved.body))
+        for saved in state.of_kind("subscription"):
+            body = Wire.Subscription.FromString(saved.body)
+            subscription = ActiveSubscription(saved.number, body, active_s=saved.active_s)
             subscription.spare(now_s, grace_s=_RETURN_GRACE_S)
             self._attach(subscription)
         for message_id, body in state.messages:
             message = Wire.PubsubMessage.FromString(body)
             published_s = message.publish_time.ToNanoseconds() / 1e9
             self._messages[message_id] = HeldMessage(message, len(body), published_s)
-        for number, message_id in state.deliveries:
+        for number, message_id, _ in state.deliveries:
             held, receiver = self._messages.get(message_id), self._by_number.get(number)
             if held is not None and receiver is not None:
                 held.owed += 1
@@ -108,7 +108,7 @@ class BrokerCore:
         if body.name in self._topics:
             raise AlreadyExists(f"Resource already exists in the project (resource={_id(body.name)}).")
         self._topics[body.name] = _Topic(body)
-        await self._store.write([Write.topic(body.name, body.SerializeToString())])
+        await self._store.write([Write.resource("topic", body.name, body.SerializeToString())])
         return body
 
     def topic(self, name: str) -> Any:
@@ -121,7 +121,7 @@ class BrokerCore:
         topic.body = updated_topic(topic.body, update, paths)
         for subscription in topic.subscriptions.values():
             subscription.update(with_topic_retention(subscription.body, topic.body))
-        await self._store.write([Write.topic(update.name, topic.body.SerializeToString())])
+        await self._store.write([Write.resource("topic", update.name, topic.body.SerializeToString())])
         return topic.body
 
     def topics(self, project: str) -> list[Any]:
@@ -136,7 +136,7 @@ class BrokerCore:
         """Delete a topic. Its subscriptions stay, with their backlog, on no topic."""
         topic = self._topic(name)
         del self._topics[name]
-        writes = [Write.topic_gone(name)]
+        writes = [Write.resource_gone("topic", name)]
         for subscription in topic.subscriptions.values():
             subscription.body.topic = DELETED_TOPIC
             writes.append(_saved(subscription))
@@ -349,7 +349,7 @@ class BrokerCore:
         subscription.delete()
         backlog = list(subscription.queue.message_ids())
         writes = [
-            Write.subscription_gone(subscription.number),
+            Write.resource_gone("subscription", subscription.name),
             Write.all_deliveries_gone(subscription.number),
         ]
         return writes + self._forget(backlog)
@@ -405,6 +405,10 @@ def _id(name: str) -> str:
 
 def _saved(subscription: ActiveSubscription) -> Write:
     subscription.saved_active_s = subscription.active_s
-    return Write.subscription(
-        subscription.number, subscription.name, subscription.active_s, subscription.body.SerializeToString()
+    return Write.resource(
+        "subscription",
+        subscription.name,
+        subscription.body.SerializeToString(),
+        number=subscription.number,
+        active_s=subscription.active_s,
     )

@@ -16,22 +16,23 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from longcall.broker.errors import StoreError
 
-__all__ = ["MemoryStore", "SavedState", "SqliteStore", "Store", "Write"]
+__all__ = ["MemoryStore", "SavedResource", "SavedState", "SqliteStore", "Store", "Write"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x6C6F6E67
 _SCHEMA: Final = """
-CREATE TABLE topics (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE subscriptions (
-    number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, active_s REAL NOT NULL, body BLOB NOT NULL
-);
+CREATE TABLE resources (
+    kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, active_s REAL NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
 CREATE TABLE messages (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE deliveries (
-    subscription INTEGER NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (subscription, message)
+    holder INTEGER NOT NULL, message INTEGER NOT NULL, acked INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (holder, message)
 ) WITHOUT ROWID;
 """
 
@@ -46,26 +47,16 @@ class Write:
     rows: Sequence[_Row]
 
     @classmethod
-    def topic(cls, name: str, body: bytes) -> Write:
-        """Save a topic, new or changed."""
-        return cls("INSERT OR REPLACE INTO topics VALUES (?, ?)", [(name, body)])
-
-    @classmethod
-    def topic_gone(cls, name: str) -> Write:
-        """Delete a topic."""
-        return cls("DELETE FROM topics WHERE name = ?", [(name,)])
-
-    @classmethod
-    def subscription(cls, number: int, name: str, active_s: float, body: bytes) -> Write:
-        """Save a subscription, new or changed."""
+    def resource(cls, kind: str, name: str, body: bytes, *, number: int = 0, active_s: float = 0.0) -> Write:
+        """Save a resource, new or changed: see `SavedResource`."""
         return cls(
-            "INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?, ?)", [(number, name, active_s, body)]
+            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?)", [(kind, name, number, active_s, body)]
         )
 
     @classmethod
-    def subscription_gone(cls, number: int) -> Write:
-        """Delete a subscription; its deliveries are deleted by a write of their own."""
-        return cls("DELETE FROM subscriptions WHERE number = ?", [(number,)])
+    def resource_gone(cls, kind: str, name: str) -> Write:
+        """Delete a resource; what it holds is deleted by a write of its own."""
+        return cls("DELETE FROM resources WHERE kind = ? AND name = ?", [(kind, name)])
 
     @classmethod
     def messages(cls, rows: Iterable[tuple[int, bytes]]) -> Write:
@@ -74,23 +65,46 @@ class Write:
 
     @classmethod
     def messages_gone(cls, ids: Iterable[int]) -> Write:
-        """Delete messages that nobody has to be delivered any more."""
+        """Delete messages that nobody holds any more."""
         return cls("DELETE FROM messages WHERE id = ?", [(i,) for i in ids])
 
     @classmethod
     def deliveries(cls, rows: Iterable[tuple[int, int]]) -> Write:
-        """Save that messages are to be delivered: pairs of subscription and message."""
-        return cls("INSERT INTO deliveries VALUES (?, ?)", list(rows))
+        """Save that messages are held, and not acknowledged: pairs of holder and message."""
+        return cls("INSERT OR REPLACE INTO deliveries VALUES (?, ?, 0)", list(rows))
+
+    @classmethod
+    def deliveries_acked(cls, rows: Iterable[tuple[int, int]]) -> Write:
+        """Save that messages are acknowledged and kept all the same."""
+        return cls("UPDATE deliveries SET acked = 1 WHERE holder = ? AND message = ?", list(rows))
 
     @classmethod
     def deliveries_gone(cls, rows: Iterable[tuple[int, int]]) -> Write:
-        """Delete deliveries that are acknowledged."""
-        return cls("DELETE FROM deliveries WHERE subscription = ? AND message = ?", list(rows))
+        """Delete pairs of holder and message."""
+        return cls("DELETE FROM deliveries WHERE holder = ? AND message = ?", list(rows))
 
     @classmethod
-    def all_deliveries_gone(cls, subscription: int) -> Write:
-        """Delete every delivery of a subscription."""
-        return cls("DELETE FROM deliveries WHERE subscription = ?", [(subscription,)])
+    def all_deliveries_gone(cls, holder: int) -> Write:
+        """Delete everything of a holder."""
+        return cls("DELETE FROM deliveries WHERE holder = ?", [(holder,)])
+
+
+class SavedResource(NamedTuple):
+    """Anything with a name.
+
+    Attributes:
+        kind: `topic`, `subscription`, `snapshot`, `schema`, `policy`.
+        name: full path; unique for its kind.
+        number: of what may hold messages: tells it from an earlier one of the same name.
+        active_s: epoch seconds of the last activity, where that counts.
+        body: serialized.
+    """
+
+    kind: str
+    name: str
+    number: int
+    active_s: float
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,20 +112,22 @@ class SavedState:
     """What was kept, at the start.
 
     Attributes:
-        topics: bodies.
-        subscriptions: number, time of the last activity, body.
+        resources: by kind and name.
         messages: id and body, in the order of publishing.
-        deliveries: pairs of subscription number and message id.
+        deliveries: number of the holder, message id, and whether the holder has acknowledged it.
     """
 
-    topics: Sequence[bytes] = ()
-    subscriptions: Sequence[tuple[int, float, bytes]] = ()
+    resources: Sequence[SavedResource] = ()
     messages: Sequence[tuple[int, bytes]] = ()
-    deliveries: Sequence[tuple[int, int]] = ()
+    deliveries: Sequence[tuple[int, int, int]] = ()
+
+    def of_kind(self, kind: str) -> list[SavedResource]:
+        """Return the resources of a kind, by name."""
+        return [resource for resource in self.resources if resource.kind == kind]
 
 
 class Store(Protocol):
-    """Keeps topics, subscriptions, messages and what is still to be delivered."""
+    """Keeps resources, messages, and who holds which of them."""
 
     def open(self) -> SavedState:
         """Open, and return what is there.
@@ -290,11 +306,9 @@ def _settle(batches: Sequence[_Batch], error: StoreError | None) -> None:
 
 
 def _load(db: sqlite3.Connection) -> SavedState:
+    resources = db.execute("SELECT kind, name, number, active_s, body FROM resources ORDER BY kind, name")
     return SavedState(
-        topics=[body for (body,) in db.execute("SELECT body FROM topics ORDER BY name")],
-        subscriptions=db.execute(
-            "SELECT number, active_s, body FROM subscriptions ORDER BY number"
-        ).fetchall(),
+        resources=[SavedResource(*row) for row in resources],
         messages=db.execute("SELECT id, body FROM messages ORDER BY id").fetchall(),
-        deliveries=db.execute("SELECT subscription, message FROM deliveries ORDER BY message").fetchall(),
+        deliveries=db.execute("SELECT holder, message, acked FROM deliveries ORDER BY message").fetchall(),
     )

@@ -86,8 +86,8 @@ class Broker:
             BrokerConfigError: the address cannot be listened on.
         """
         _check_address(self._config.host, self._config.port)
-        self._core.load(self._store.open())
-        self._core.on_alarm = self._alarm.set
+        self._core.state.load(self._store.open())
+        self._core.timers.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
         subscriber = SubscriberApi(self._core, self._clock)
         services: dict[str, Methods] = {
@@ -108,7 +108,7 @@ class Broker:
         await server.start()
         self._tasks = [
             asyncio.create_task(self._keep_time()),
-            asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweep)),
+            asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweeper.sweep)),
         ]
 
     async def stop(self) -> None:
@@ -123,7 +123,7 @@ class Broker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(StoreError):
-            await self._core.sweep()
+            await self._core.sweeper.sweep()
         self._store.close()
 
     async def wait_until_stopped(self) -> None:
@@ -138,19 +138,19 @@ class Broker:
             InvalidArgument: the name is none.
         """
         with suppress(AlreadyExists):
-            await self._core.create_topic(Wire.Topic(name=name))
+            await self._core.topics.create(Wire.Topic(name=name))
 
     async def tick(self) -> None:
         """Do at once what the clock says is due; for tests that move a clock of their own."""
-        self._core.tick()
-        await self._core.sweep()
+        self._core.sweeper.end_leases()
+        await self._core.sweeper.sweep()
 
     async def _keep_time(self) -> None:
         """Sleep until the next lease ends, or an earlier one comes up."""
         while True:
-            self._core.tick()
+            self._core.sweeper.end_leases()
             self._alarm.clear()
-            next_s = self._core.next_alarm_s()
+            next_s = self._core.timers.next_s()
             left_s = None if next_s is None else max(0.0, next_s - self._clock.monotonic_s())
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):

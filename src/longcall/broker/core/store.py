@@ -137,15 +137,25 @@ class Store(Protocol):
         """
         ...
 
-    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
-        """Make the writes durable, all or none, in the order of the calls.
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Queue writes, to be made durable all or none, in the order of the calls.
 
         Args:
             writes: one transaction, or part of one.
-            then: called once they are durable, even if the caller no longer waits; in the caller's loop.
+            then: called once they are durable, even if nobody waits any more; in the caller's loop.
+
+        Returns:
+            Done when they are durable; StoreError: none of them is, and nor is anything after them.
+        """
+        ...
+
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
+        """As `submit`, and wait.
 
         Raises:
-            StoreError: none of them was.
+            StoreError: none of the writes is durable.
         """
         ...
 
@@ -160,6 +170,16 @@ class MemoryStore:
     def open(self) -> SavedState:
         """Return nothing."""
         return SavedState()
+
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Do what comes then."""
+        if then is not None:
+            then()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
         """Do what comes then."""
@@ -227,13 +247,19 @@ class SqliteStore:
         self._thread.start()
         return state
 
-    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
-        """Queue the writes and return when they are committed."""
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Queue writes for the next transaction."""
         if self._thread is None:
             raise StoreError("the store is closed")
         batch = _Batch(writes, then, asyncio.get_running_loop().create_future())
         self._queue.put(batch)
-        await batch.done
+        return batch.done
+
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
+        """Queue the writes and return when they are committed."""
+        await self.submit(writes, then=then)
 
     def close(self) -> None:
         """End the thread, after what is queued."""

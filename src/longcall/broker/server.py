@@ -37,6 +37,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 _DRAIN_S: Final = 1.0
+_RECOVERY_INTERVAL_S: Final = 1.0
 
 
 class Broker:
@@ -50,7 +51,9 @@ class Broker:
         self._config = config or BrokerConfig()
         self._clock = clock or SystemClock()
         self._store = (
-            SqliteStore(self._config.data_dir, power_safe=self._config.power_safe)
+            SqliteStore(
+                self._config.data_dir, power_safe=self._config.power_safe, on_failure=self._begin_recovery
+            )
             if self._config.data_dir is not None
             else MemoryStore()
         )
@@ -116,7 +119,7 @@ class Broker:
         server, self._server = self._server, None
         if server is None:
             return
-        self._health.stop()
+        self._health.set_serving(False)
         self._core.end_streams()
         await server.stop(_DRAIN_S)
         for task in self._tasks:
@@ -144,6 +147,25 @@ class Broker:
         """Do at once what the clock says is due; for tests that move a clock of their own."""
         self._core.sweeper.end_leases()
         await self._core.sweeper.sweep()
+
+    def _begin_recovery(self) -> None:
+        log.error("The store could not be written: nothing is accepted until it can be again")
+        self._health.set_serving(False)
+        self._tasks.append(asyncio.create_task(self._recover()))
+
+    async def _recover(self) -> None:
+        """Start again from what is durable, as after a crash: memory may be ahead of it."""
+        while True:
+            self._store.close()
+            try:
+                self._core.state.load(self._store.open())
+            except StoreError as error:
+                log.error("%s", error)
+                await asyncio.sleep(_RECOVERY_INTERVAL_S)
+            else:
+                break
+        self._health.set_serving(True)
+        log.info("The store can be written again")
 
     async def _keep_time(self) -> None:
         """Sleep until the next lease ends, or an earlier one comes up."""

@@ -62,7 +62,7 @@ class Sweeper:
             writes = [
                 write
                 for subscription in batch
-                if not subscription.is_deleted
+                if self._state.subscriptions.get(subscription.name) is subscription
                 for write in self._sweep_subscription(subscription, now_s)
             ]
             if writes:

@@ -1,4 +1,7 @@
-"""The message systems that the suite runs against."""
+"""The message systems that the suite runs against, and what becomes of a test on each of them.
+
+`LONGCALL_GOOGLE_EMULATOR` names the executable of Google's emulator; without it, that is left out.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
+from tests.conformance.pubsub import PubSub, connected
 
 from longcall.contract import Message
 from longcall.testing.broker import running_broker
@@ -87,6 +91,39 @@ def opened(name: str) -> Iterator[tuple[Callable[[], Transport], Callable[[float
     else:
         with google_emulator() as address:  # its time passes by itself
             yield lambda: PubSubTransport(emulator_host=address), lambda _seconds: None
+
+
+@pytest.fixture(scope="session")
+def google_address() -> Iterator[str]:
+    with google_emulator() as address:
+        yield address
+
+
+@pytest.fixture(params=[name for name in SYSTEMS if name != "memory"])
+def pubsub(request: pytest.FixtureRequest) -> Iterator[PubSub]:
+    """A server of the Pub/Sub API. Ours is new for each test, and its time is the test's."""
+    if request.param == "broker":
+        clock = VirtualClock()
+        with (
+            running_broker(clock=clock) as address,
+            connected(request.param, address, clock.advance) as server,
+        ):
+            yield server
+    else:
+        address = request.getfixturevalue("google_address")
+        with connected(request.param, address, lambda _seconds: None) as server:
+            yield server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what Google's emulator does differently, and what would take too long there."""
+    for item in items:
+        if "google" not in getattr(getattr(item, "callspec", None), "params", {}).values():
+            continue
+        for marker in item.iter_markers("emulator_deviates"):
+            item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))
+        for marker in item.iter_markers("needs_virtual_clock"):
+            item.add_marker(pytest.mark.skip(reason=f"not measured: {marker.args[0]}"))
 
 
 @pytest.fixture(params=SYSTEMS)

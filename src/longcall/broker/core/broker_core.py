@@ -13,11 +13,13 @@ from typing import Any, Final
 from longcall._core.clock import Clock
 from longcall.broker.core.ack_ids import AckId, decode_ack_id
 from longcall.broker.core.index import FilterIndex
+from longcall.broker.core.schemas import SchemaRegistry
 from longcall.broker.core.store import SavedState, Store, Write
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from longcall.broker.rules.messages import check_publish
 from longcall.broker.rules.names import project_of
+from longcall.broker.rules.schemas import DELETED_SCHEMA
 from longcall.broker.rules.subscriptions import (
     checked_subscription,
     updated_subscription,
@@ -64,6 +66,7 @@ class BrokerCore:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self.schemas = SchemaRegistry(store, clock)
         self._topics: dict[str, _Topic] = {}
         self._subscriptions: dict[str, ActiveSubscription] = {}
         self._by_number: dict[int, ActiveSubscription] = {}
@@ -80,6 +83,7 @@ class BrokerCore:
         newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])
         # Above every id ever given, if the wall clock has not been set back since: ids are not reused.
         self._ids = itertools.count(max(newest + 1, round(now_s * 1e6)))
+        self.schemas.load(state)
         for saved in state.of_kind("topic"):
             self._topics[saved.name] = _Topic(Wire.Topic.FromString(saved.body))
         for saved in state.of_kind("subscription"):
@@ -105,6 +109,8 @@ class BrokerCore:
     async def create_topic(self, wanted: Any) -> Any:
         """Create a topic; errors as `checked_topic`, and AlreadyExists."""
         body = checked_topic(wanted)
+        if body.HasField("schema_settings"):
+            self.schemas.check_settings(body.schema_settings)
         if body.name in self._topics:
             raise AlreadyExists(f"Resource already exists in the project (resource={_id(body.name)}).")
         self._topics[body.name] = _Topic(body)
@@ -118,7 +124,10 @@ class BrokerCore:
     async def update_topic(self, update: Any, paths: Sequence[str]) -> Any:
         """Change the masked fields."""
         topic = self._topic(update.name)
-        topic.body = updated_topic(topic.body, update, paths)
+        body = updated_topic(topic.body, update, paths)
+        if body.HasField("schema_settings") and body.schema_settings != topic.body.schema_settings:
+            self.schemas.check_settings(body.schema_settings)
+        topic.body = body
         for subscription in topic.subscriptions.values():
             subscription.update(with_topic_retention(subscription.body, topic.body))
         await self._store.write([Write.resource("topic", update.name, topic.body.SerializeToString())])
@@ -140,6 +149,15 @@ class BrokerCore:
         for subscription in topic.subscriptions.values():
             subscription.body.topic = DELETED_TOPIC
             writes.append(_saved(subscription))
+        await self._store.write(writes)
+
+    async def delete_schema(self, name: str) -> None:
+        """Delete a schema. Its topics stay, and nothing more can be published on them."""
+        writes = self.schemas.remove(name)
+        for topic in self._topics.values():
+            if topic.body.schema_settings.schema == name:
+                topic.body.schema_settings.schema = DELETED_SCHEMA
+                writes.append(Write.resource("topic", topic.body.name, topic.body.SerializeToString()))
         await self._store.write(writes)
 
     # Subscriptions
@@ -196,8 +214,9 @@ class BrokerCore:
 
         Cancelling stops the wait, not the publish: what is stored is delivered.
         """
-        topic = self._topic(topic_name)
         check_publish(messages, request_bytes=request_bytes)
+        messages = await self.schemas.stamped(self._topic(topic_name).body, messages)
+        topic = self._topic(topic_name)
         now_s = self._now_s()
         routed: list[tuple[int, HeldMessage, list[ActiveSubscription]]] = []
         ids = []

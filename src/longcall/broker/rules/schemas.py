@@ -1,0 +1,179 @@
+"""Schemas of messages: what one must be, whatever its language, and how a refusal reads.
+
+Rests on the comments of `schema.proto` and the pages "Schema overview" and "Commit a schema
+revision"; messages and details are the real service's, as far as they were recorded.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final, Protocol, Self
+
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from longcall.broker.errors import InvalidArgument, NotFound
+from longcall.broker.rules.names import check_name
+from longcall.broker.wire import Wire
+
+__all__ = [
+    "DELETED_SCHEMA",
+    "MAX_REVISIONS",
+    "CompiledSchema",
+    "Encoding",
+    "Mismatch",
+    "SchemaType",
+    "basic_view",
+    "check_schema",
+    "check_settings",
+    "failed_message",
+    "incompatible_revision",
+    "schema_not_found",
+    "split_revision",
+    "stamped_message",
+]
+
+DELETED_SCHEMA: Final = "_deleted-schema_"
+MAX_REVISIONS: Final = 20
+_MAX_DEFINITION_BYTES: Final = 300_000
+
+
+class SchemaType(IntEnum):
+    """`Schema.Type`."""
+
+    PROTOCOL_BUFFER = 1
+    AVRO = 2
+
+
+class Encoding(IntEnum):
+    """`Encoding` of the messages of a topic."""
+
+    JSON = 1
+    BINARY = 2
+
+
+class Mismatch(Exception):
+    """A message is not of a schema, or a revision cannot follow another; says why in one line."""
+
+
+class CompiledSchema(Protocol):
+    """A definition that messages are checked against."""
+
+    def check_message(self, data: bytes, encoding: Encoding) -> None:
+        """Return if `data` is a message of this schema.
+
+        Raises:
+            Mismatch: it is not.
+        """
+        ...
+
+    def check_follows(self, earlier: Self) -> None:
+        """Return if this may be a later revision of `earlier`.
+
+        Raises:
+            Mismatch: messages of the one would not be readable with the other.
+        """
+        ...
+
+
+def check_schema(schema: Any) -> SchemaType:
+    """Return the type of a schema that a client sent; its definition is not looked at yet.
+
+    Raises:
+        InvalidArgument: no type, or more than 300 KB.
+    """
+    try:
+        kind = SchemaType(schema.type_)
+    except ValueError as error:
+        raise InvalidArgument("Invalid schema type") from error
+    size = schema.ByteSize()
+    if size > _MAX_DEFINITION_BYTES:
+        raise InvalidArgument(
+            f"The value for schema is too large. You passed {size} in the request, "
+            f"but the maximum value is {_MAX_DEFINITION_BYTES}."
+        )
+    return kind
+
+
+def check_settings(settings: Any) -> None:
+    """Return if a topic may have these schema settings; whether the schema is there is not looked at.
+
+    Raises:
+        InvalidArgument: the name is none, or there is no encoding.
+    """
+    check_name(settings.schema, "schemas")
+    if settings.encoding not in tuple(Encoding):
+        raise InvalidArgument("Invalid schema encoding provided: it must be JSON or BINARY.")
+
+
+def split_revision(name: str) -> tuple[str, str]:
+    """Return the schema and the revision of `projects/{project}/schemas/{id}[@{revision}]`.
+
+    Raises:
+        InvalidArgument: it is no such name.
+    """
+    schema, _, revision_id = name.partition("@")
+    check_name(schema, "schemas")
+    return schema, revision_id
+
+
+def basic_view(schema: Any) -> Any:
+    """Return a schema without its definition."""
+    basic = Wire.Schema()
+    basic.CopyFrom(schema)
+    basic.ClearField("definition")
+    basic.ClearField("configuration")
+    return basic
+
+
+def stamped_message(message: Any, schema: Any, encoding: Encoding) -> Any:
+    """Return a message with the attributes that say what it was checked against.
+
+    Rests on the page "Publish messages to a topic with a schema".
+    """
+    stamped = Wire.PubsubMessage()
+    stamped.CopyFrom(message)
+    stamped.attributes["googclient_schemaencoding"] = encoding.name
+    stamped.attributes["googclient_schemaname"] = schema.name
+    stamped.attributes["googclient_schemarevisionid"] = schema.revision_id
+    return stamped
+
+
+def failed_message(
+    kind: SchemaType, encoding: Encoding, why: str, *, name: str = "", revision_id: str = ""
+) -> InvalidArgument:
+    """Return the refusal of a message, with the details that the real service sends.
+
+    Args:
+        kind: of the schema.
+        encoding: that the message should have.
+        why: of the oldest revision that it was checked against.
+        name: of the schema; empty: one that is not kept.
+        revision_id: of that revision.
+    """
+    error = InvalidArgument("Invalid data in message: Message failed schema validation.")
+    language = "AVRO" if kind is SchemaType.AVRO else "PROTO"
+    info = ErrorInfo(reason=f"INVALID_{encoding.name}_{language}_MESSAGE", domain="pubsub.googleapis.com")
+    info.metadata["message"] = "Message failed schema validation"
+    info.metadata["revisionInfo"] = (
+        f"Could not validate message with any schema revision for schema: {name}, "
+        f"last checked revision: revision_id={revision_id} failed with status: {why}"
+        if name
+        else f"Could not validate message: {why}"
+    )
+    error.details = [info]
+    return error
+
+
+def incompatible_revision(name: str, revision_id: str, why: str) -> InvalidArgument:
+    """Return the refusal of a revision that cannot follow `revision_id`."""
+    return InvalidArgument(
+        f'Compatibility checking failed to commit a schema revision for (schema="{name}"). '
+        f'(reason="Revision is incompatible with previous revision: {revision_id}. '
+        f'Failed with error: {why}"). '
+        "Refer to https://cloud.google.com/pubsub/docs/schemas for more information."
+    )
+
+
+def schema_not_found(name: str) -> NotFound:
+    """Return the refusal of a request for a schema or a revision that is not there."""
+    return NotFound(f"Resource not found (resource={name.rpartition('/')[2][:300]}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,15 +17,18 @@ from typing import Any
 
 import grpc
 import pytest
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
+from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import PubsubMessage
 
 TOPIC = "projects/p/topics/completions"
 INBOX = "projects/p/subscriptions/inbox"
 WAIT_S = 30.0
+UNAVAILABLE_FOR_A_WHILE = Retry(if_exception_type(ServiceUnavailable), initial=0.1, timeout=WAIT_S)
 
 
 def _command(*arguments: str) -> list[str]:
@@ -168,3 +172,21 @@ def test_data_directory_of_a_running_broker_is_refused(tmp_path: Path) -> None:
 
 def test_topic_name_that_is_none_is_one_clear_error() -> None:
     assert "Invalid [topics] name" in _refused("--port", "0", "--topic", "x")
+
+
+@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
+def test_full_disk_is_said_and_survived(tmp_path: Path) -> None:
+    """No file of the broker may grow: a publish is refused, and after that memory says what the file says."""
+    with broker("--data-dir", str(tmp_path)) as process, clients(process.address) as (publisher, subscriber):
+        subscriber.create_subscription(name=INBOX, topic=TOPIC)
+        kept = list(publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=b"kept")]).message_ids)
+        size = max(file.stat().st_size for file in tmp_path.iterdir())
+        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        lost = [PubsubMessage(data=b"x" * 100_000)]
+        with pytest.raises(ServiceUnavailable, match="could not be written"):
+            publisher.publish(topic=TOPIC, messages=lost, retry=None, timeout=WAIT_S)
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, unlimited)
+        kept += publisher.publish(topic=TOPIC, messages=lost, retry=UNAVAILABLE_FOR_A_WHILE).message_ids
+        assert _drain(process.address) == kept
+        publisher.get_topic(topic=TOPIC)

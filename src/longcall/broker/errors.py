@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from google.rpc.error_details_pb2 import ErrorInfo
+
 from longcall._core.errors import LongcallError
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "BrokerConfigError",
     "BrokerError",
     "FailedPrecondition",
+    "InvalidAckIds",
     "InvalidArgument",
     "NotFound",
     "ResourceExhausted",
@@ -19,6 +22,8 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
 ]
+
+_MAX_DETAILED = 60  # more would not fit into the metadata that a client accepts
 
 
 class BrokerError(LongcallError):
@@ -37,6 +42,23 @@ class InvalidArgument(BrokerError):
     """The request can never be right, whatever is there."""
 
     code = "INVALID_ARGUMENT"
+
+
+class InvalidAckIds(InvalidArgument):
+    """With exactly-once delivery: some ack ids are malformed, late or superseded. The others counted.
+
+    Rests on https://cloud.google.com/pubsub/docs/exactly-once-delivery.
+    """
+
+    def __init__(self, ack_ids: Sequence[str]) -> None:
+        super().__init__(
+            "Some acknowledgement ids in the request were invalid. This could be because the acknowledgement "
+            "ids have expired or the acknowledgement ids were malformed."
+        )
+        metadata = dict.fromkeys(ack_ids[:_MAX_DETAILED], "PERMANENT_FAILURE_INVALID_ACK_ID")
+        self.details = (
+            ErrorInfo(reason="EXACTLY_ONCE_ACKID_FAILURE", domain="pubsub.googleapis.com", metadata=metadata),
+        )
 
 
 class NotFound(BrokerError):

@@ -38,6 +38,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 _DRAIN_S: Final = 1.0
+_RECOVERY_INTERVAL_S: Final = 1.0
 
 
 class Broker:
@@ -51,7 +52,9 @@ class Broker:
         self._config = config or BrokerConfig()
         self._clock = clock or SystemClock()
         self._store = (
-            SqliteStore(self._config.data_dir, power_safe=self._config.power_safe)
+            SqliteStore(
+                self._config.data_dir, power_safe=self._config.power_safe, on_failure=self._begin_recovery
+            )
             if self._config.data_dir is not None
             else MemoryStore()
         )
@@ -87,8 +90,8 @@ class Broker:
             BrokerConfigError: the address cannot be listened on.
         """
         _check_address(self._config.host, self._config.port)
-        self._core.load(self._store.open())
-        self._core.on_alarm = self._alarm.set
+        self._core.state.load(self._store.open())
+        self._core.timers.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
         subscriber = SubscriberApi(self._core, self._clock)
         services: dict[str, Methods] = {
@@ -110,7 +113,7 @@ class Broker:
         await server.start()
         self._tasks = [
             asyncio.create_task(self._keep_time()),
-            asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweep)),
+            asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweeper.sweep)),
         ]
 
     async def stop(self) -> None:
@@ -118,14 +121,14 @@ class Broker:
         server, self._server = self._server, None
         if server is None:
             return
-        self._health.stop()
+        self._health.set_serving(False)
         self._core.end_streams()
         await server.stop(_DRAIN_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(StoreError):
-            await self._core.sweep()
+            await self._core.sweeper.sweep()
         self._store.close()
 
     async def wait_until_stopped(self) -> None:
@@ -140,19 +143,38 @@ class Broker:
             InvalidArgument: the name is none.
         """
         with suppress(AlreadyExists):
-            await self._core.create_topic(Wire.Topic(name=name))
+            await self._core.topics.create(Wire.Topic(name=name))
 
     async def tick(self) -> None:
         """Do at once what the clock says is due; for tests that move a clock of their own."""
-        self._core.tick()
-        await self._core.sweep()
+        self._core.sweeper.end_leases()
+        await self._core.sweeper.sweep()
+
+    def _begin_recovery(self) -> None:
+        log.error("The store could not be written: nothing is accepted until it can be again")
+        self._health.set_serving(False)
+        self._tasks.append(asyncio.create_task(self._recover()))
+
+    async def _recover(self) -> None:
+        """Start again from what is durable, as after a crash: memory may be ahead of it."""
+        while True:
+            self._store.close()
+            try:
+                self._core.state.load(self._store.open())
+            except StoreError as error:
+                log.error("%s", error)
+                await asyncio.sleep(_RECOVERY_INTERVAL_S)
+            else:
+                break
+        self._health.set_serving(True)
+        log.info("The store can be written again")
 
     async def _keep_time(self) -> None:
         """Sleep until the next lease ends, or an earlier one comes up."""
         while True:
-            self._core.tick()
+            self._core.sweeper.end_leases()
             self._alarm.clear()
-            next_s = self._core.next_alarm_s()
+            next_s = self._core.timers.next_s()
             left_s = None if next_s is None else max(0.0, next_s - self._clock.monotonic_s())
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):

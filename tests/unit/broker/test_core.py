@@ -30,9 +30,9 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 @pytest.fixture
 async def core(store: SqliteStore) -> BrokerCore:
     made = BrokerCore(store, VirtualClock())
-    made.load(store.open())
-    await made.create_topic(Wire.Topic(name=TOPIC))
-    await made.create_subscription(Wire.Subscription(name=INBOX, topic=TOPIC))
+    made.state.load(store.open())
+    await made.topics.create(Wire.Topic(name=TOPIC))
+    await made.subscriptions.create(Wire.Subscription(name=INBOX, topic=TOPIC))
     return made
 
 
@@ -45,11 +45,11 @@ def _kept(folder: Path) -> SavedState:
 
 async def _publish(core: BrokerCore) -> list[str]:
     message: Any = Wire.PubsubMessage(data=b"x")
-    return await core.publish(TOPIC, [message], request_bytes=10)
+    return await core.traffic.publish(TOPIC, [message], request_bytes=10)
 
 
 async def test_publish_whose_caller_left_is_delivered_all_the_same(core: BrokerCore) -> None:
-    inbox = core.subscription(INBOX)
+    inbox = core.state.subscription(INBOX)
     waiting = asyncio.create_task(inbox.wait(Consumer()))
     publishing = asyncio.create_task(_publish(core))
     await asyncio.wait({publishing}, timeout=0)  # it is on its way to the store
@@ -61,9 +61,9 @@ async def test_publish_whose_caller_left_is_delivered_all_the_same(core: BrokerC
 async def test_message_is_kept_until_the_last_subscription_acknowledged_it(
     core: BrokerCore, store: SqliteStore, tmp_path: Path
 ) -> None:
-    await core.create_subscription(Wire.Subscription(name=INBOX + "-2", topic=TOPIC))
+    await core.subscriptions.create(Wire.Subscription(name=INBOX + "-2", topic=TOPIC))
     await _publish(core)
-    await core.delete_subscription(INBOX + "-2")
+    await core.subscriptions.delete(INBOX + "-2")
     store.close()
     state = _kept(tmp_path)
     assert (len(state.messages), len(state.deliveries)) == (1, 1)
@@ -72,8 +72,8 @@ async def test_message_is_kept_until_the_last_subscription_acknowledged_it(
 async def test_message_for_a_subscription_deleted_meanwhile_is_swept_away(
     core: BrokerCore, store: SqliteStore, tmp_path: Path
 ) -> None:
-    await asyncio.gather(_publish(core), core.delete_subscription(INBOX))
-    await core.sweep()
+    await asyncio.gather(_publish(core), core.subscriptions.delete(INBOX))
+    await core.sweeper.sweep()
     store.close()
     state = _kept(tmp_path)
     assert (state.messages, state.deliveries) == ([], [])
@@ -84,11 +84,11 @@ async def test_number_of_a_subscription_is_never_used_again(tmp_path: Path) -> N
     for _ in range(3):
         store = SqliteStore(tmp_path)
         core = BrokerCore(store, VirtualClock())  # as if the wall clock had been set back
-        core.load(store.open())
+        core.state.load(store.open())
         if not numbers:
-            await core.create_topic(Wire.Topic(name=TOPIC))
+            await core.topics.create(Wire.Topic(name=TOPIC))
         name = f"{INBOX}-{len(numbers)}"
-        await core.create_subscription(Wire.Subscription(name=name, topic=TOPIC))
-        numbers.append(core.subscription(name).number)
+        await core.subscriptions.create(Wire.Subscription(name=name, topic=TOPIC))
+        numbers.append(core.state.subscription(name).number)
         store.close()
     assert len(set(numbers)) == 3

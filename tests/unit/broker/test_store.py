@@ -39,8 +39,9 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
     assert state.deliveries == [(7, 2, 0)]
 
 
-async def test_many_writers_share_few_commits(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+@pytest.mark.parametrize("power_safe", [False, True])
+async def test_writes_of_many_are_durable_in_their_order(tmp_path: Path, power_safe: bool) -> None:
+    store = SqliteStore(tmp_path, power_safe=power_safe)
     store.open()
     order: list[int] = []
     await asyncio.gather(
@@ -66,18 +67,43 @@ async def test_what_comes_then_happens_even_if_the_caller_no_longer_waits(tmp_pa
 
 
 async def test_failed_transaction_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-    store.open()
     happened: list[str] = []
+    store = SqliteStore(tmp_path, on_failure=lambda: happened.append("failure"))
+    store.open()
     with pytest.raises(StoreError, match="could not be written"):
         await store.write(
             [Write.messages([(1, b"x")]), Write.messages([(1, b"again")])],
             then=lambda: happened.append("then"),
         )
-    await store.write([Write.messages([(2, b"x")])])
+    assert happened == ["failure"]
     store.close()
-    assert not happened
-    assert _reopened(tmp_path).messages == [(2, b"x")]
+    assert _reopened(tmp_path).messages == []
+
+
+async def test_after_a_failure_nothing_is_written_until_the_store_is_opened_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    twice = store.submit([Write.messages([(1, b"x"), (1, b"again")])])
+    same_turn = store.submit([Write.messages([(2, b"x")])])
+    await asyncio.wait({twice, same_turn})
+    later = store.submit([Write.messages([(3, b"x")])])
+    for lost in (twice, same_turn, later):
+        with pytest.raises(StoreError, match="could not be written"):
+            await lost
+    store.close()
+    assert store.open().messages == []
+    await store.write([Write.messages([(4, b"x")])])
+    store.close()
+    assert _reopened(tmp_path).messages == [(4, b"x")]
+
+
+async def test_long_log_is_moved_into_the_file(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.open()
+    for n in range(10):
+        await store.write([Write.messages([(n, bytes(1024 * 1024))])])
+    store.close()
+    assert len(_reopened(tmp_path).messages) == 10
 
 
 async def test_closed_store_refuses_to_write(tmp_path: Path) -> None:

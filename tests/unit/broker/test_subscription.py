@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from longcall.broker.wire import Wire
 
 def _subscription(**fields: Any) -> ActiveSubscription:
     wanted = Wire.Subscription(name="projects/p/subscriptions/sub", topic="projects/p/topics/top", **fields)
-    return ActiveSubscription(1, checked_subscription(wanted, name_if_none="none"), active_s=0.0)
+    return ActiveSubscription(
+        1, checked_subscription(wanted, name_if_none="none"), active_s=0.0, serials=count(1)
+    )
 
 
 def _take(subscription: ActiveSubscription, consumer: Consumer) -> list[int]:
@@ -86,7 +89,7 @@ async def test_full_consumer_is_woken_when_an_ack_makes_room() -> None:
     assert _take(subscription, full) == [1]
     waiters = _Waiters(subscription)
     await waiters.add(full)
-    subscription.queue.acknowledge(1)
+    subscription.queue.discard(1)
     subscription.notify()
     assert await waiters.woken() == [True]
     assert _take(subscription, full) == [2]
@@ -132,14 +135,15 @@ async def test_delete_tells_those_who_wait_and_those_who_come() -> None:
     assert subscription.is_deleted
 
 
-def test_open_stream_keeps_a_subscription_alive() -> None:
+async def test_open_stream_keeps_a_subscription_alive() -> None:
     subscription = _subscription(
         expiration_policy={"ttl": {"seconds": 86400}}, message_retention_duration={"seconds": 86400}
     )
     assert not subscription.has_expired(86399.0)
     assert subscription.has_expired(86400.0)
-    subscription.streams = 1
-    assert not subscription.has_expired(1e9)
+    with subscription.streaming():
+        assert not subscription.has_expired(1e9)
+    assert subscription.has_expired(1e9)
 
 
 def test_subscription_without_ttl_never_expires() -> None:

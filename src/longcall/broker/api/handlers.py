@@ -10,9 +10,8 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.status_pb2 import Status
 
-from longcall._core.errors import LongcallError
 from longcall.broker.api.methods import Methods
-from longcall.broker.errors import BrokerError
+from longcall.broker.errors import BrokerError, StoreError
 from longcall.broker.wire import Wire
 
 __all__ = ["StreamingPullMethod", "generic_handlers"]
@@ -90,9 +89,11 @@ def _refusing(method: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, C
             if error.details:
                 call.set_trailing_metadata((("grpc-status-details-bin", _rich_status(error)),))
             await call.abort(grpc.StatusCode[error.code], str(error))
-        except LongcallError as error:
-            log.error("A request failed: %s", error)
-            await call.abort(grpc.StatusCode.INTERNAL, str(error))
+        except StoreError as error:
+            await call.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exception:
+            log.exception("A request failed")
+            await call.abort(grpc.StatusCode.INTERNAL, "The broker failed; its log says why.")
 
     return answer
 

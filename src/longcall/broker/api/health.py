@@ -22,11 +22,15 @@ class HealthApi:
     """`grpc.health.v1.Health`. For one event loop."""
 
     def __init__(self) -> None:
-        self._stopping = asyncio.Event()
+        self._is_serving = True
+        self._changed = asyncio.Event()
 
-    def stop(self) -> None:
-        """Answer NOT_SERVING from now on, also to those who watch."""
-        self._stopping.set()
+    def set_serving(self, serving: bool) -> None:
+        """Answer SERVING or NOT_SERVING from now on, also to those who watch."""
+        if serving != self._is_serving:
+            self._is_serving = serving
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the handler for a `grpc.aio` server."""
@@ -51,12 +55,12 @@ class HealthApi:
         return self._status(request.service)
 
     async def _watch(self, request: Any, _: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        yield self._status(request.service)
-        await self._stopping.wait()
-        yield self._status(request.service)
+        while True:
+            yield self._status(request.service)
+            await self._changed.wait()
 
     def _status(self, service: str) -> Any:
         response = health_pb2.HealthCheckResponse
         if service not in _SERVICES:
             return response(status=response.SERVICE_UNKNOWN)
-        return response(status=response.NOT_SERVING if self._stopping.is_set() else response.SERVING)
+        return response(status=response.SERVING if self._is_serving else response.NOT_SERVING)

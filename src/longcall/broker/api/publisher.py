@@ -30,25 +30,27 @@ class PublisherApi:
             "UpdateTopic": (self._update, Wire.UpdateTopicRequest),
             "ListTopics": (self._list, Wire.ListTopicsRequest),
             "ListTopicSubscriptions": (self._list_subscriptions, Wire.ListTopicSubscriptionsRequest),
+            "ListTopicSnapshots": (self._list_snapshots, Wire.ListTopicSnapshotsRequest),
+            "DetachSubscription": (self._detach, Wire.DetachSubscriptionRequest),
             "DeleteTopic": (self._delete, Wire.DeleteTopicRequest),
             "Publish": (self._publish, Wire.PublishRequest),
         }
 
     async def _create(self, request: Any, _: Context) -> Any:
-        created = await self._core.create_topic(request)
+        created = await self._core.topics.create(request)
         log.info("Created topic %s", request.name)
         return created
 
     async def _get(self, request: Any, _: Context) -> Any:
-        return self._core.topic(check_name(request.topic, "topics"))
+        return self._core.topics.get(check_name(request.topic, "topics"))
 
     async def _update(self, request: Any, _: Context) -> Any:
         check_name(request.topic.name, "topics")
-        return await self._core.update_topic(request.topic, request.update_mask.paths)
+        return await self._core.topics.update(request.topic, request.update_mask.paths)
 
     async def _list(self, request: Any, _: Context) -> Any:
         page, token = page_of(
-            self._core.topics(check_project(request.project)),
+            self._core.topics.list(check_project(request.project)),
             name=name_of,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -57,19 +59,35 @@ class PublisherApi:
 
     async def _list_subscriptions(self, request: Any, _: Context) -> Any:
         page, token = page_of(
-            self._core.topic_subscriptions(check_name(request.topic, "topics")),
+            self._core.topics.subscription_names(check_name(request.topic, "topics")),
             name=str,
             page_size=request.page_size,
             page_token=request.page_token,
         )
         return Wire.ListTopicSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
+    async def _list_snapshots(self, request: Any, _: Context) -> Any:
+        page, token = page_of(
+            self._core.topics.snapshot_names(check_name(request.topic, "topics")),
+            name=str,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return Wire.ListTopicSnapshotsResponse(snapshots=page, next_page_token=token)
+
+    async def _detach(self, request: Any, _: Context) -> Any:
+        await self._core.subscriptions.detach(check_name(request.subscription, "subscriptions"))
+        log.info("Detached subscription %s", request.subscription)
+        return Wire.DetachSubscriptionResponse()
+
     async def _delete(self, request: Any, _: Context) -> Any:
-        await self._core.delete_topic(check_name(request.topic, "topics"))
+        await self._core.topics.delete(check_name(request.topic, "topics"))
         log.info("Deleted topic %s", request.topic)
         return Empty()
 
     async def _publish(self, request: Any, _: Context) -> Any:
         check_name(request.topic, "topics")
-        ids = await self._core.publish(request.topic, request.messages, request_bytes=request.ByteSize())
+        ids = await self._core.traffic.publish(
+            request.topic, request.messages, request_bytes=request.ByteSize()
+        )
         return Wire.PublishResponse(message_ids=ids)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from longcall.broker.api.methods import Context, Methods, name_of
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.errors import InvalidArgument
-from longcall.broker.rules.names import check_name, check_project
+from longcall.broker.rules.names import check_project
 from longcall.broker.rules.paging import page_of
 from longcall.broker.rules.schemas import basic_view
 from longcall.broker.wire import Empty, Wire
@@ -25,8 +25,8 @@ class SchemaApi:
     """`google.pubsub.v1.SchemaService`."""
 
     def __init__(self, core: BrokerCore) -> None:
-        self._core = core
         self._schemas = core.schemas
+        self._checks = core.schema_checks
 
     def methods(self) -> Methods:
         """Return the methods by name, with the class of their request."""
@@ -55,7 +55,7 @@ class SchemaApi:
 
     async def _list(self, request: Any, _: Context) -> Any:
         page, token = page_of(
-            self._schemas.of_project(check_project(request.parent)),
+            self._schemas.list(check_project(request.parent)),
             name=name_of,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -64,14 +64,13 @@ class SchemaApi:
 
     async def _list_revisions(self, request: Any, _: Context) -> Any:
         # Pages are told apart by a name: here, the place in the order, which deletions do not change.
-        entries = self._schemas.numbered_revisions(check_name(request.name, "schemas"))
         page, token = page_of(
-            entries,
-            name=lambda entry: f"{entry[0]:020}",
+            self._schemas.revisions(request.name),
+            name=lambda revision: f"{revision.number:020}",
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        revisions = _viewed([body for _, body in page], request.view)
+        revisions = _viewed([revision.body for revision in page], request.view)
         return Wire.ListSchemaRevisionsResponse(schemas=revisions, next_page_token=token)
 
     async def _commit(self, request: Any, _: Context) -> Any:
@@ -86,7 +85,7 @@ class SchemaApi:
         return await self._schemas.delete_revision(request.name)
 
     async def _delete(self, request: Any, _: Context) -> Any:
-        await self._core.delete_schema(request.name)
+        await self._schemas.delete(request.name)
         log.info("Deleted schema %s", request.name)
         return Empty()
 
@@ -100,7 +99,7 @@ class SchemaApi:
         spec = request.WhichOneof("schema_spec")
         if spec is None:
             raise InvalidArgument("Neither the name of a schema nor a schema is set in the request.")
-        await self._schemas.validate_message(getattr(request, spec), request.message, request.encoding)
+        await self._checks.check_message(getattr(request, spec), request.message, request.encoding)
         return Wire.ValidateMessageResponse()
 
 

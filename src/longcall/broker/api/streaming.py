@@ -6,7 +6,7 @@ Rests on the comments of `StreamingPullRequest` in `pubsub.proto`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import grpc
@@ -34,6 +34,7 @@ class StreamingPull:
 
     Raises from `run`:
         NotFound: the subscription is not there, or was deleted.
+        FailedPrecondition: it is detached from its topic, or pushes.
         InvalidArgument: the client asked for what a stream cannot do.
     """
 
@@ -41,29 +42,31 @@ class StreamingPull:
         self._core = core
         self._clock = clock
         self._lease_s = 10.0
+        self._writing = asyncio.Lock()
 
     async def run(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Serve the stream."""
         first = await anext(requests, None)
         if first is None:
             return
-        subscription = self._core.subscription(check_name(first.subscription, "subscriptions"))
+        subscription = self._core.state.subscription(check_name(first.subscription, "subscriptions"))
         self._lease_s = _check_stream_lease(first.stream_ack_deadline_seconds)
         consumer = Consumer(
             max_messages=first.max_outstanding_messages if first.max_outstanding_messages > 0 else _UNLIMITED,
             max_bytes=first.max_outstanding_bytes if first.max_outstanding_bytes > 0 else _UNLIMITED,
         )
-        subscription.streams += 1
-        reading = asyncio.create_task(self._read(subscription, first, requests))
-        writing = asyncio.create_task(self._write(subscription, consumer, context))
-        try:
-            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            subscription.streams -= 1
-            subscription.active_s = self._clock.now().timestamp()
-            for task in (reading, writing):
-                task.cancel()
-            outcomes = await asyncio.gather(reading, writing, return_exceptions=True)
+        with subscription.streaming() as ended:
+            reading = asyncio.create_task(self._read(subscription, first, requests, context))
+            writing = asyncio.create_task(self._write(subscription, consumer, context))
+            try:
+                await asyncio.wait({reading, writing, ended}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                subscription.active_s = self._clock.now().timestamp()
+                for task in (reading, writing):
+                    task.cancel()
+                outcomes = await asyncio.gather(reading, writing, return_exceptions=True)
+            if ended.done():
+                ended.result()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -73,8 +76,9 @@ class StreamingPull:
         subscription: ActiveSubscription,
         first: Any,
         requests: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        await self._apply(subscription, first)
+        await self._apply(subscription, first, context)
         async for request in requests:
             if request.subscription or request.max_outstanding_messages or request.max_outstanding_bytes:
                 raise InvalidArgument(
@@ -82,16 +86,30 @@ class StreamingPull:
                 )
             if request.stream_ack_deadline_seconds:
                 self._lease_s = _check_stream_lease(request.stream_ack_deadline_seconds)
-            await self._apply(subscription, request)
+            await self._apply(subscription, request, context)
 
-    async def _apply(self, subscription: ActiveSubscription, request: Any) -> None:
-        deadlines = request.modify_deadline_seconds
-        if len(deadlines) != len(request.modify_deadline_ack_ids):
+    async def _apply(
+        self,
+        subscription: ActiveSubscription,
+        request: Any,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        deadlines, extended = request.modify_deadline_seconds, request.modify_deadline_ack_ids
+        if len(deadlines) != len(extended):
             raise InvalidArgument("modify_deadline_seconds and modify_deadline_ack_ids differ in length.")
-        for seconds, ack_id in zip(deadlines, request.modify_deadline_ack_ids, strict=True):
-            self._core.extend(subscription, [ack_id], lease_s=check_lease_s(seconds))
+        response = self._response(subscription)
+        refused: list[str] = []
+        for seconds, ack_id in zip(deadlines, extended, strict=True):
+            lease_s = check_lease_s(seconds)
+            refused += self._core.traffic.extend(subscription, [ack_id], lease_s=lease_s)
+        if extended:
+            _confirm(response.modify_ack_deadline_confirmation, extended, refused)
         if request.ack_ids:
-            await self._core.acknowledge(subscription, request.ack_ids)
+            refused = await self._core.traffic.acknowledge(subscription, request.ack_ids)
+            _confirm(response.acknowledge_confirmation, request.ack_ids, refused)
+        if subscription.is_exactly_once and (extended or request.ack_ids):
+            async with self._writing:
+                await context.write(response)
 
     async def _write(
         self,
@@ -110,19 +128,37 @@ class StreamingPull:
             if not leases:
                 await subscription.wait(consumer)
                 continue
-            self._core.watch(subscription)
-            response = Wire.StreamingPullResponse()
+            self._core.timers.watch(subscription)
+            response = self._response(subscription)
             response.received_messages.extend(received_messages(self._core, subscription, leases))
-            await context.write(response)
+            async with self._writing:
+                await context.write(response)
+
+    def _response(self, subscription: ActiveSubscription) -> Any:
+        response = Wire.StreamingPullResponse()
+        properties = response.subscription_properties
+        properties.exactly_once_delivery_enabled = subscription.is_exactly_once
+        properties.message_ordering_enabled = subscription.body.enable_message_ordering
+        return response
 
 
 def received_messages(core: BrokerCore, subscription: ActiveSubscription, leases: list[Lease]) -> list[Any]:
-    """Return leased messages as clients receive them."""
+    """Return leased messages as clients receive them; with a dead-letter policy, with their attempt."""
+    counts = subscription.queue.rules.max_attempts is not None
     received = []
     for lease in leases:
-        ack_id = encode_ack_id(AckId(subscription.number, lease.message_id, lease.generation))
-        received.append(Wire.ReceivedMessage(ack_id=ack_id, message=core.message(lease.message_id).body))
+        ack_id = encode_ack_id(AckId(subscription.number, lease.message_id, lease.serial))
+        message = Wire.ReceivedMessage(ack_id=ack_id, message=core.traffic.message(lease.message_id).body)
+        if counts:
+            message.delivery_attempt = lease.attempt
+        received.append(message)
     return received
+
+
+def _confirm(confirmation: Any, ack_ids: Sequence[str], invalid: Sequence[str]) -> None:
+    refused = set(invalid)
+    confirmation.ack_ids.extend(ack_id for ack_id in ack_ids if ack_id not in refused)
+    confirmation.invalid_ack_ids.extend(invalid)
 
 
 def check_lease_s(seconds: int) -> float:

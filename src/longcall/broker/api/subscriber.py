@@ -18,7 +18,8 @@ from longcall.broker.api.streaming import (
 )
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.delivery import Consumer
-from longcall.broker.errors import InvalidArgument
+from longcall.broker.core.subscription import ActiveSubscription
+from longcall.broker.errors import InvalidAckIds, InvalidArgument
 from longcall.broker.rules.names import check_name, check_project
 from longcall.broker.rules.paging import page_of
 from longcall.broker.wire import Empty, Wire
@@ -46,6 +47,12 @@ class SubscriberApi:
             "UpdateSubscription": (self._update, Wire.UpdateSubscriptionRequest),
             "ListSubscriptions": (self._list, Wire.ListSubscriptionsRequest),
             "DeleteSubscription": (self._delete, Wire.DeleteSubscriptionRequest),
+            "CreateSnapshot": (self._create_snapshot, Wire.CreateSnapshotRequest),
+            "GetSnapshot": (self._get_snapshot, Wire.GetSnapshotRequest),
+            "UpdateSnapshot": (self._update_snapshot, Wire.UpdateSnapshotRequest),
+            "ListSnapshots": (self._list_snapshots, Wire.ListSnapshotsRequest),
+            "DeleteSnapshot": (self._delete_snapshot, Wire.DeleteSnapshotRequest),
+            "Seek": (self._seek, Wire.SeekRequest),
             "Pull": (self._pull, Wire.PullRequest),
             "Acknowledge": (self._acknowledge, Wire.AcknowledgeRequest),
             "ModifyAckDeadline": (self._modify, Wire.ModifyAckDeadlineRequest),
@@ -56,20 +63,20 @@ class SubscriberApi:
         await StreamingPull(self._core, self._clock).run(requests, context)
 
     async def _create(self, request: Any, _: Context) -> Any:
-        created = await self._core.create_subscription(request)
+        created = await self._core.subscriptions.create(request)
         log.info("Created subscription %s on %s, filter %r", created.name, created.topic, created.filter)
         return created
 
     async def _get(self, request: Any, _: Context) -> Any:
-        return self._core.subscription(check_name(request.subscription, "subscriptions")).body
+        return self._subscription(request).body
 
     async def _update(self, request: Any, _: Context) -> Any:
         check_name(request.subscription.name, "subscriptions")
-        return await self._core.update_subscription(request.subscription, request.update_mask.paths)
+        return await self._core.subscriptions.update(request.subscription, request.update_mask.paths)
 
     async def _list(self, request: Any, _: Context) -> Any:
         page, token = page_of(
-            self._core.subscriptions(check_project(request.project)),
+            self._core.subscriptions.list(check_project(request.project)),
             name=name_of,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -77,7 +84,7 @@ class SubscriberApi:
         return Wire.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
     async def _delete(self, request: Any, _: Context) -> Any:
-        await self._core.delete_subscription(check_name(request.subscription, "subscriptions"))
+        await self._core.subscriptions.delete(check_name(request.subscription, "subscriptions"))
         log.info("Deleted subscription %s", request.subscription)
         return Empty()
 
@@ -86,7 +93,8 @@ class SubscriberApi:
             raise InvalidArgument(
                 "You have passed an invalid argument to the service (argument=max_messages)."
             )
-        subscription = self._core.subscription(check_name(request.subscription, "subscriptions"))
+        subscription = self._subscription(request)
+        subscription.check_pullable()
         left_s: float | None = context.time_remaining()
         wait_s = _PULL_WAIT_S if left_s is None else min(_PULL_WAIT_S, left_s - _DEADLINE_MARGIN_S)
         end_s = self._clock.monotonic_s() + wait_s
@@ -107,16 +115,63 @@ class SubscriberApi:
                     await subscription.wait(consumer)
             except TimeoutError:
                 break
-        self._core.watch(subscription)
+        self._core.timers.watch(subscription)
         return Wire.PullResponse(received_messages=received_messages(self._core, subscription, leases))
 
     async def _acknowledge(self, request: Any, _: Context) -> Any:
-        subscription = self._core.subscription(check_name(request.subscription, "subscriptions"))
-        await self._core.acknowledge(subscription, request.ack_ids)
+        invalid = await self._core.traffic.acknowledge(self._subscription(request), request.ack_ids)
+        if invalid:
+            raise InvalidAckIds(invalid)
         return Empty()
 
     async def _modify(self, request: Any, _: Context) -> Any:
-        subscription = self._core.subscription(check_name(request.subscription, "subscriptions"))
+        subscription = self._subscription(request)
         lease_s = check_lease_s(request.ack_deadline_seconds)
-        self._core.extend(subscription, request.ack_ids, lease_s=lease_s)
+        invalid = self._core.traffic.extend(subscription, request.ack_ids, lease_s=lease_s)
+        if invalid:
+            raise InvalidAckIds(invalid)
         return Empty()
+
+    async def _create_snapshot(self, request: Any, _: Context) -> Any:
+        check_name(request.subscription, "subscriptions")
+        created = await self._core.snapshots.create(request)
+        log.info("Created snapshot %s of %s", created.name, request.subscription)
+        return created
+
+    async def _get_snapshot(self, request: Any, _: Context) -> Any:
+        return self._core.state.snapshot(check_name(request.snapshot, "snapshots")).body
+
+    async def _update_snapshot(self, request: Any, _: Context) -> Any:
+        check_name(request.snapshot.name, "snapshots")
+        return await self._core.snapshots.update(request.snapshot, request.update_mask.paths)
+
+    async def _list_snapshots(self, request: Any, _: Context) -> Any:
+        page, token = page_of(
+            self._core.snapshots.list(check_project(request.project)),
+            name=name_of,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return Wire.ListSnapshotsResponse(snapshots=page, next_page_token=token)
+
+    async def _delete_snapshot(self, request: Any, _: Context) -> Any:
+        await self._core.snapshots.delete(check_name(request.snapshot, "snapshots"))
+        log.info("Deleted snapshot %s", request.snapshot)
+        return Empty()
+
+    async def _seek(self, request: Any, _: Context) -> Any:
+        subscription = self._subscription(request)
+        match request.WhichOneof("target"):
+            case "snapshot":
+                name = check_name(request.snapshot, "snapshots")
+                await self._core.snapshots.seek_to_snapshot(subscription, name)
+            case "time":
+                time_s = request.time.ToNanoseconds() / 1e9
+                await self._core.snapshots.seek_to_time(subscription, time_s)
+            case _:
+                raise InvalidArgument("You have not specified a target to seek to: a time or a snapshot.")
+        log.info("Subscription %s: seek", subscription.name)
+        return Wire.SeekResponse()
+
+    def _subscription(self, request: Any) -> ActiveSubscription:
+        return self._core.state.subscription(check_name(request.subscription, "subscriptions"))

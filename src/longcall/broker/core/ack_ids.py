@@ -11,11 +11,9 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from longcall.broker.errors import InvalidArgument
-
 __all__ = ["AckId", "decode_ack_id", "encode_ack_id"]
 
-_FORM = struct.Struct(">QQI")
+_FORM = struct.Struct(">QQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +23,25 @@ class AckId:
     Attributes:
         subscription: its number; a recreated subscription has another.
         message_id: the message.
-        generation: which delivery of it, from 1.
+        serial: which delivery of it.
     """
 
     subscription: int
     message_id: int
-    generation: int
+    serial: int
 
 
 def encode_ack_id(ack_id: AckId) -> str:
     """Return the text that a client is given."""
-    body = _FORM.pack(ack_id.subscription, ack_id.message_id, ack_id.generation)
+    body = _FORM.pack(ack_id.subscription, ack_id.message_id, ack_id.serial)
     return base64.urlsafe_b64encode(body + struct.pack(">I", zlib.crc32(body))).decode()
 
 
-def decode_ack_id(text: str) -> AckId:
-    """Read what a client gave back.
-
-    Raises:
-        InvalidArgument: it is none of ours.
-    """
+def decode_ack_id(text: str) -> AckId | None:
+    """Read what a client gave back; None: it is none of ours."""
     try:
         raw = base64.b64decode(text, altchars=b"-_", validate=True)
         body, (check,) = raw[:-4], struct.unpack(">I", raw[-4:])
-        if zlib.crc32(body) != check:
-            raise ValueError("check sum")
-        return AckId(*_FORM.unpack(body))
-    except (binascii.Error, struct.error, ValueError) as error:
-        raise InvalidArgument(
-            f"You have passed an invalid ack ID to the service (ack_id={text[:100]})."
-        ) from error
+        return AckId(*_FORM.unpack(body)) if zlib.crc32(body) == check else None
+    except (binascii.Error, struct.error, ValueError):
+        return None

@@ -1,8 +1,8 @@
-"""Where the broker keeps what must survive it: one SQLite file, written by one thread.
+"""Where the broker keeps what must survive it: one SQLite file.
 
-Whatever is queued while a transaction commits goes into the next one, so that
-many requests share one commit. With `synchronous=NORMAL` and WAL, what was
-committed survives the death of the process; a power cut may take the last moments.
+Requests that come together share one commit. With `synchronous=NORMAL` and WAL it
+is a write to the page cache, quick enough for the event loop: what was committed
+survives the death of the process; a power cut may take the last moments.
 
 `MemoryStore` takes its place where nothing has to last.
 """
@@ -10,11 +10,11 @@ committed survives the death of the process; a power cut may take the last momen
 from __future__ import annotations
 
 import asyncio
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -23,6 +23,7 @@ from longcall.broker.errors import StoreError
 __all__ = ["MemoryStore", "SavedResource", "SavedState", "SqliteStore", "Store", "Write"]
 
 _VERSION: Final = 2
+_WAL_BYTES: Final = 4 * 1024 * 1024
 _APPLICATION_ID: Final = 0x6C6F6E67
 _SCHEMA: Final = """
 CREATE TABLE resources (
@@ -137,15 +138,25 @@ class Store(Protocol):
         """
         ...
 
-    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
-        """Make the writes durable, all or none, in the order of the calls.
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Queue writes, to be made durable all or none, in the order of the calls.
 
         Args:
             writes: one transaction, or part of one.
-            then: called once they are durable, even if the caller no longer waits; in the caller's loop.
+            then: called once they are durable, even if nobody waits any more; in the caller's loop.
+
+        Returns:
+            Done when they are durable; StoreError: none of them is, and nor is anything after them.
+        """
+        ...
+
+    async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
+        """As `submit`, and wait.
 
         Raises:
-            StoreError: none of them was.
+            StoreError: none of the writes is durable.
         """
         ...
 
@@ -161,6 +172,16 @@ class MemoryStore:
         """Return nothing."""
         return SavedState()
 
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Do what comes then."""
+        if then is not None:
+            then()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
     async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
         """Do what comes then."""
         if then is not None:
@@ -170,31 +191,44 @@ class MemoryStore:
         """Do nothing."""
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(NamedTuple):
     writes: Sequence[Write]
     then: Callable[[], None] | None
     done: asyncio.Future[None]
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
 
 class SqliteStore:
-    """Keeps everything in `broker.sqlite` in a folder. One process at a time.
+    """Keeps everything in `broker.sqlite` in a folder. One process and one event loop at a time.
+
+    What is submitted in one turn of the event loop is one transaction. After one that failed, every other
+    fails too, until the store is closed and opened again: what was never durable must not be built upon.
 
     Args:
         folder: created if it is not there.
-        power_safe: survive a power cut too (`synchronous=FULL`); each commit then waits for the disk.
+        power_safe: survive a power cut too (`synchronous=FULL`); each commit then waits for the disk, in
+            a thread, and what comes meanwhile shares the next one.
+        on_failure: called once after a failed commit.
     """
 
-    def __init__(self, folder: Path, *, power_safe: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        power_safe: bool = False,
+        on_failure: Callable[[], object] = lambda: None,
+    ) -> None:
         self._path = folder / "broker.sqlite"
-        self._synchronous = "FULL" if power_safe else "NORMAL"
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._wal = folder / "broker.sqlite-wal"
+        self._power_safe = power_safe
+        self._on_failure = on_failure
         self._db: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._queued: list[_Batch] = []
+        self._is_busy = False
+        self._failure: StoreError | None = None
 
     def open(self) -> SavedState:
-        """Open the file, or make it; start the writing thread."""
+        """Open the file, or make it."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self._path.exists() or self._path.stat().st_size == 0
@@ -206,42 +240,58 @@ class SqliteStore:
                 self._check(db)
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {self._synchronous}")
-            if is_new:
-                db.executescript(
-                    f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._power_safe else 'NORMAL'}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            made = f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};" if is_new else ""
+            # Also for one that is there: if it cannot be written, that is to be known now.
+            db.executescript(f"BEGIN EXCLUSIVE; {made} PRAGMA user_version = {_VERSION}; COMMIT;")
             state = _load(db)
         except sqlite3.Error as error:
             db.close()
             raise StoreError(
-                f"cannot use {self._path}: {error}; it is damaged or in use by another broker. Nothing was "
-                "changed: end the other broker, restore a copy, or give another --data-dir"
+                f"cannot use {self._path}: {error}; it is damaged, in use by another broker, or the disk is "
+                "full. Nothing in it was lost: end the other broker, make room, restore a copy, or give "
+                "another --data-dir"
             ) from error
         except StoreError:
             db.close()
             raise
-        self._db = db
-        self._thread = threading.Thread(target=self._run, args=(db,), name="longcall-broker-store")
-        self._thread.start()
+        self._db, self._failure = db, None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="longcall-broker-store")
         return state
+
+    def submit(
+        self, writes: Sequence[Write], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Queue writes for the next transaction."""
+        if self._db is None:
+            raise StoreError("the store is closed")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self._failure is not None:
+            done.set_exception(self._failure)
+            return done
+        self._queued.append(_Batch(writes, then, done))
+        if not self._is_busy:
+            self._is_busy = True
+            loop.call_soon(self._commit_queued, loop)
+        return done
 
     async def write(self, writes: Sequence[Write], *, then: Callable[[], None] | None = None) -> None:
         """Queue the writes and return when they are committed."""
-        if self._thread is None:
-            raise StoreError("the store is closed")
-        batch = _Batch(writes, then, asyncio.get_running_loop().create_future())
-        self._queue.put(batch)
-        await batch.done
+        await self.submit(writes, then=then)
 
     def close(self) -> None:
-        """End the thread, after what is queued."""
-        if self._thread is not None and self._db is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._db.close()
-            self._thread = self._db = None
+        """Commit what is queued, and close."""
+        if self._db is None or self._thread is None:
+            return
+        self._thread.shutdown()
+        queued, self._queued = self._queued, []
+        if queued and self._failure is None:
+            _settle(queued, _commit(self._db, queued))
+        self._db.close()
+        self._db = self._thread = None
+        self._is_busy = False
 
     def _check(self, db: sqlite3.Connection) -> None:
         application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -259,21 +309,37 @@ class SqliteStore:
                 f"{self._path} is damaged ({problem}): restore a copy, or give another --data-dir"
             )
 
-    def _run(self, db: sqlite3.Connection) -> None:
-        """Write batches until the queue says that it is the end."""
-        ended = False
-        while not ended:
-            batches = []
-            item = self._queue.get()
-            while item is not None:
-                batches.append(item)
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            ended = item is None
-            if batches:
-                _settle(batches, _commit(db, batches))
+    def _commit_queued(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit in this thread, unless that waits for the disk."""
+        if self._db is None or self._thread is None:  # closed meanwhile
+            return
+        batches, self._queued = self._queued, []
+        if self._power_safe:
+            committing = loop.run_in_executor(self._thread, _commit, self._db, batches)
+            committing.add_done_callback(lambda done: self._committed(loop, batches, done.result()))
+        else:
+            self._committed(loop, batches, _commit(self._db, batches))
+
+    def _committed(
+        self, loop: asyncio.AbstractEventLoop, batches: Sequence[_Batch], error: StoreError | None
+    ) -> None:
+        if error is not None:
+            self._failure = error
+            batches, self._queued = [*batches, *self._queued], []
+            self._on_failure()
+        _settle(batches, error)
+        if self._db is None or self._thread is None or self._failure is not None:
+            self._is_busy = False
+        elif self._wal.stat().st_size > _WAL_BYTES:
+            checkpoint = loop.run_in_executor(self._thread, _checkpoint, self._db)
+            checkpoint.add_done_callback(lambda _: self._continue(loop))
+        else:
+            self._continue(loop)
+
+    def _continue(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_busy = bool(self._queued)
+        if self._is_busy:
+            loop.call_soon(self._commit_queued, loop)
 
 
 def _commit(db: sqlite3.Connection, batches: Sequence[_Batch]) -> StoreError | None:
@@ -284,25 +350,29 @@ def _commit(db: sqlite3.Connection, batches: Sequence[_Batch]) -> StoreError | N
                 db.executemany(write.statement, write.rows)
         db.execute("COMMIT")
     except sqlite3.Error as error:
-        if db.in_transaction:
+        with suppress(sqlite3.Error):
             db.execute("ROLLBACK")
         return StoreError(f"the store could not be written: {error}")
     return None
 
 
-def _settle(batches: Sequence[_Batch], error: StoreError | None) -> None:
-    def settle() -> None:
-        for batch in batches:
-            if error is None and batch.then is not None:
-                batch.then()
-            if batch.done.cancelled():
-                continue
-            if error is None:
-                batch.done.set_result(None)
-            else:
-                batch.done.set_exception(error)
+def _checkpoint(db: sqlite3.Connection) -> None:
+    """Move the write-ahead log into the file. If that fails, the log only stays longer."""
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    batches[0].loop.call_soon_threadsafe(settle)
+
+def _settle(batches: Sequence[_Batch], error: StoreError | None) -> None:
+    for batch in batches:
+        if error is None and batch.then is not None:
+            batch.then()
+        if batch.done.cancelled():
+            continue
+        if error is None:
+            batch.done.set_result(None)
+        else:
+            batch.done.set_exception(error)
+            batch.done.exception()  # not every submitter waits
 
 
 def _load(db: sqlite3.Connection) -> SavedState:

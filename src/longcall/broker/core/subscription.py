@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
-from longcall.broker.errors import BrokerError, NotFound
+from longcall.broker.core.messages import HeldMessage
+from longcall.broker.errors import BrokerError, FailedPrecondition, NotFound
 from longcall.broker.rules.filters import Filter, parse_filter
-from longcall.broker.rules.subscriptions import expires_after_s, retry_delays
+from longcall.broker.rules.subscriptions import delivery_rules, expires_after_s
 
 __all__ = ["ActiveSubscription"]
 
@@ -22,23 +24,24 @@ class ActiveSubscription:
         body: the `Subscription` message as clients see it.
         filter: parsed; never changes.
         queue: what is to be delivered.
+        retained: ids of messages that are acknowledged and kept, if it retains them.
         active_s: epoch seconds of the last activity.
         saved_active_s: the same, as the store has it.
-        streams: how many are open; an open one is activity.
         alarm_s: when the broker is due to look at the queue's timers; None: not at all.
     """
 
-    def __init__(self, number: int, body: Any, *, active_s: float) -> None:
+    def __init__(self, number: int, body: Any, *, active_s: float, serials: Iterator[int]) -> None:
         self.number = number
         self.body = body
         self.filter: Filter = parse_filter(body.filter)
-        self.queue = DeliveryQueue(retry_delays(body))
+        self.queue = DeliveryQueue(delivery_rules(body), serials=serials)
+        self.retained: dict[int, None] = {}
         self.active_s = active_s
         self.saved_active_s = active_s
-        self.streams = 0
         self.alarm_s: float | None = None
         self._ended: BrokerError | None = None
         self._waiting: list[_Place] = []  # the first has waited longest
+        self._streams: set[asyncio.Future[None]] = set()
 
     @property
     def name(self) -> str:
@@ -47,18 +50,46 @@ class ActiveSubscription:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether it is gone; whoever holds on to it must let go."""
-        return isinstance(self._ended, NotFound)
+        """Whether it is gone, or detached from its topic, and holds nothing any more."""
+        return isinstance(self._ended, NotFound | FailedPrecondition)
+
+    @property
+    def is_push(self) -> bool:
+        """Whether the broker brings its messages to an endpoint."""
+        return bool(self.body.push_config.push_endpoint)
+
+    @property
+    def is_exactly_once(self) -> bool:
+        """Whether acks are confirmed."""
+        return self.queue.rules.exactly_once
+
+    @property
+    def streams(self) -> int:
+        """How many are open; an open one is activity."""
+        return len(self._streams)
 
     def update(self, body: Any) -> None:
         """Take on a changed body."""
-        self.body = body
-        self.queue.delays = retry_delays(body)
+        was_push, self.body = self.is_push, body
+        self.queue.rules = delivery_rules(body)
+        if self.is_push and not was_push:
+            self.interrupt(_not_pullable())
+
+    def receive(self, message_id: int, held: HeldMessage) -> None:
+        """Queue a message that was published."""
+        self.queue.add(message_id, held.size_bytes, key=held.body.ordering_key)
+
+    def restore(self, message_id: int, held: HeldMessage, *, acked: bool) -> None:
+        """Queue a message that the store has kept, or keep one that is acknowledged."""
+        if acked:
+            self.retained[message_id] = None
+        else:
+            self.receive(message_id, held)
 
     def has_expired(self, now_s: float) -> bool:
         """Tell whether it was unused for longer than its expiration allows."""
         ttl_s = expires_after_s(self.body)
-        return ttl_s is not None and self.streams == 0 and now_s - self.active_s >= ttl_s
+        return ttl_s is not None and not self._streams and now_s - self.active_s >= ttl_s
 
     def spare(self, now_s: float, *, grace_s: float) -> None:
         """Let it live for `grace_s` at least: nobody could use it while the broker was away."""
@@ -68,18 +99,55 @@ class ActiveSubscription:
 
     def delete(self) -> None:
         """End it for good."""
-        self.end(self.gone())
+        self.end(NotFound(f"Resource not found (resource={self.name.rpartition('/')[2]})."))
+
+    def detach(self) -> None:
+        """End its deliveries for good; it stays to be looked at, and deleted."""
+        self.end(_detached())
 
     def end(self, why: BrokerError) -> None:
-        """Give nothing more away; whoever waits, or comes to take, is told why."""
+        """Give nothing more away; whoever waits, streams, or comes to take, is told why."""
         self._ended = why
         for place in self._waiting:
             place.wake()
         self._waiting.clear()
+        self.interrupt(why)
 
-    def gone(self) -> NotFound:
-        """Return what a request for a deleted subscription is answered."""
-        return NotFound(f"Resource not found (resource={self.name.rpartition('/')[2]}).")
+    def interrupt(self, why: BrokerError) -> None:
+        """End the streams that are open, and no others."""
+        for stream in self._streams:
+            if not stream.done():
+                stream.set_exception(why)
+
+    @contextmanager
+    def streaming(self) -> Iterator[asyncio.Future[None]]:
+        """Count as an open stream; yields what raises when that has to end.
+
+        Raises:
+            FailedPrecondition: it is not one to pull from.
+        """
+        self.check_pullable()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._streams.add(ended)
+        try:
+            yield ended
+        finally:
+            self._streams.discard(ended)
+            if ended.done():
+                ended.exception()  # somebody has seen it
+            else:
+                ended.cancel()
+
+    def check_pullable(self) -> None:
+        """Return if clients may pull from it.
+
+        Raises:
+            FailedPrecondition: it is detached from its topic, or pushes.
+        """
+        if self.body.detached:
+            raise _detached()
+        if self.is_push:
+            raise _not_pullable()
 
     def notify(self) -> None:
         """Wake those who wait and have room, in turn, at most one for each message that is ready."""
@@ -134,6 +202,14 @@ class ActiveSubscription:
         )
         self.notify()
         return taken
+
+
+def _detached() -> FailedPrecondition:
+    return FailedPrecondition("The subscription is detached from its topic: it receives nothing any more.")
+
+
+def _not_pullable() -> FailedPrecondition:
+    return FailedPrecondition("This method is not supported for this subscription type.")
 
 
 class _Place:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from longcall.broker.errors import InvalidArgument
 
 __all__ = ["masked_update"]
@@ -23,7 +25,7 @@ def masked_update(
     Args:
         resource: a protobuf message; its class is named in errors.
         update: another of its class.
-        paths: names of fields.
+        paths: names of fields, also nested ones: `retry_policy.minimum_backoff`.
         mutable: fields that may change.
         fixed: fields that are there and may not.
 
@@ -35,24 +37,27 @@ def masked_update(
     if not paths:
         raise InvalidArgument(f"The update_mask in the {request} must be set, and must not be empty.")
     for path in paths:
-        if path in fixed:
+        field, _, _ = path.partition(".")
+        if field in fixed:
             raise InvalidArgument(
-                f"Invalid update_mask provided in the {request}: the '{path}' field in the {kind} "
+                f"Invalid update_mask provided in the {request}: the '{field}' field in the {kind} "
                 "is not mutable."
             )
-        if path not in mutable:
-            raise InvalidArgument(
-                f"Invalid update_mask provided in the {request}: '{path}' is not a known {kind} field "
-                "that can be updated."
-            )
+        if field not in mutable:
+            raise _unknown(path, kind)
     changed = type(resource)()
     changed.CopyFrom(resource)
-    wanted = type(resource)()
-    wanted.CopyFrom(update)
-    for field, _ in update.ListFields():
-        if field.name not in paths:
-            wanted.ClearField(field.name)
-    for path in paths:
-        changed.ClearField(path)
-    changed.MergeFrom(wanted)
+    try:
+        FieldMask(paths=paths).MergeMessage(
+            update, changed, replace_message_field=True, replace_repeated_field=True
+        )
+    except ValueError as error:
+        raise _unknown(error, kind) from error
     return changed
+
+
+def _unknown(what: object, kind: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"Invalid update_mask provided in the Update{kind}Request: '{what}' is not a known {kind} field "
+        "that can be updated."
+    )

@@ -10,6 +10,7 @@ from longcall.broker.errors import InvalidArgument
 __all__ = ["MAX_REQUEST_BYTES", "WireMessage", "check_publish"]
 
 MAX_REQUEST_BYTES: Final = 10_000_000
+_MAX_PAYLOAD_BYTES: Final = 10_485_760
 _MAX_MESSAGES: Final = 1000
 _MAX_ATTRIBUTES: Final = 100
 _MAX_KEY_BYTES: Final = 256
@@ -35,6 +36,8 @@ def check_publish(messages: Sequence[WireMessage], *, request_bytes: int) -> Non
     Raises:
         InvalidArgument: with the real service's words, where they are known.
     """
+    if request_bytes > _MAX_PAYLOAD_BYTES:
+        raise InvalidArgument(f"Request payload size exceeds the limit: {_MAX_PAYLOAD_BYTES} bytes.")
     if not messages:
         raise InvalidArgument("You have not specified a message in the request.")
     if len(messages) > _MAX_MESSAGES:

@@ -75,23 +75,20 @@ class CompiledSchema(Protocol):
         ...
 
 
-def check_schema(schema: Any) -> SchemaType:
-    """Return the type of a schema that a client sent; its definition is not looked at yet.
+def check_schema(schema: Any) -> None:
+    """Return if a schema that a client sent has a type and a size; its definition is not looked at yet.
 
     Raises:
         InvalidArgument: no type, or more than 300 KB.
     """
-    try:
-        kind = SchemaType(schema.type_)
-    except ValueError as error:
-        raise InvalidArgument("Invalid schema type") from error
+    if schema.type_ not in tuple(SchemaType):
+        raise InvalidArgument("Invalid schema type")
     size = schema.ByteSize()
     if size > _MAX_DEFINITION_BYTES:
         raise InvalidArgument(
             f"The value for schema is too large. You passed {size} in the request, "
             f"but the maximum value is {_MAX_DEFINITION_BYTES}."
         )
-    return kind
 
 
 def check_settings(settings: Any) -> None:
@@ -138,26 +135,22 @@ def stamped_message(message: Any, schema: Any, encoding: Encoding) -> Any:
     return stamped
 
 
-def failed_message(
-    kind: SchemaType, encoding: Encoding, why: str, *, name: str = "", revision_id: str = ""
-) -> InvalidArgument:
+def failed_message(schema: Any, encoding: Encoding, why: str) -> InvalidArgument:
     """Return the refusal of a message, with the details that the real service sends.
 
     Args:
-        kind: of the schema.
+        schema: the oldest revision that it was checked against; without a name, one that is not kept.
         encoding: that the message should have.
-        why: of the oldest revision that it was checked against.
-        name: of the schema; empty: one that is not kept.
-        revision_id: of that revision.
+        why: it is no message of that one.
     """
     error = InvalidArgument("Invalid data in message: Message failed schema validation.")
-    language = "AVRO" if kind is SchemaType.AVRO else "PROTO"
+    language = "AVRO" if schema.type_ == SchemaType.AVRO else "PROTO"
     info = ErrorInfo(reason=f"INVALID_{encoding.name}_{language}_MESSAGE", domain="pubsub.googleapis.com")
     info.metadata["message"] = "Message failed schema validation"
     info.metadata["revisionInfo"] = (
-        f"Could not validate message with any schema revision for schema: {name}, "
-        f"last checked revision: revision_id={revision_id} failed with status: {why}"
-        if name
+        f"Could not validate message with any schema revision for schema: {schema.name}, "
+        f"last checked revision: revision_id={schema.revision_id} failed with status: {why}"
+        if schema.name
         else f"Could not validate message: {why}"
     )
     error.details = [info]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from longcall.broker.errors import InvalidArgument, Unimplemented
-from longcall.broker.rules.backoff import RetryDelays
+from longcall.broker.rules.delivery import DeliveryRules, RetryDelays
 from longcall.broker.rules.durations import DAY_S, check_retention, go_duration
 from longcall.broker.rules.masks import masked_update
 from longcall.broker.rules.names import check_labels, check_name, project_of
@@ -18,8 +18,8 @@ from longcall.broker.wire import Wire, seconds_of, set_seconds
 
 __all__ = [
     "checked_subscription",
+    "delivery_rules",
     "expires_after_s",
-    "retry_delays",
     "updated_subscription",
     "with_topic_retention",
 ]
@@ -27,14 +27,18 @@ __all__ = [
 _DEFAULT_ACK_DEADLINE_S: Final = 10
 _DEFAULT_RETENTION_S: Final = 7 * DAY_S
 _DEFAULT_TTL_S: Final = 31 * DAY_S
+_ATTEMPTS: Final = (5, 100)
 _MAX_BACKOFF_S: Final = 600.0
 _DEFAULT_BACKOFF_S: Final = (10.0, 600.0)
 _FIXED: Final = ("name", "topic", "filter", "enable_message_ordering")
 _MUTABLE: Final = (
     "ack_deadline_seconds",
+    "dead_letter_policy",
+    "enable_exactly_once_delivery",
     "expiration_policy",
     "labels",
     "message_retention_duration",
+    "retain_acked_messages",
     "retry_policy",
 )
 _OUTPUT: Final = ("detached", "state", "topic_message_retention_duration")
@@ -96,12 +100,21 @@ def expires_after_s(subscription: Any) -> float | None:
     return seconds_of(subscription.expiration_policy.ttl)
 
 
-def retry_delays(subscription: Any) -> RetryDelays:
-    """Return the rests that a subscription's retry policy asks for; without one, none."""
-    if not subscription.HasField("retry_policy"):
-        return RetryDelays()
-    policy = subscription.retry_policy
-    return RetryDelays(min_s=seconds_of(policy.minimum_backoff), max_s=seconds_of(policy.maximum_backoff))
+def delivery_rules(subscription: Any) -> DeliveryRules:
+    """Return how a subscription wants its messages. Without a retry policy they do not rest."""
+    delays = RetryDelays()
+    if subscription.HasField("retry_policy"):
+        policy = subscription.retry_policy
+        delays = RetryDelays(
+            min_s=seconds_of(policy.minimum_backoff), max_s=seconds_of(policy.maximum_backoff)
+        )
+    has_dead_letters = subscription.HasField("dead_letter_policy")
+    return DeliveryRules(
+        delays=delays,
+        ordered=subscription.enable_message_ordering,
+        exactly_once=subscription.enable_exactly_once_delivery,
+        max_attempts=subscription.dead_letter_policy.max_delivery_attempts if has_dead_letters else None,
+    )
 
 
 def _check_values(subscription: Any) -> None:
@@ -116,8 +129,9 @@ def _check_values(subscription: Any) -> None:
     ttl_s = expires_after_s(subscription)
     if ttl_s is not None:
         _check_ttl(ttl_s, retention_s)
-    if subscription.HasField("retry_policy"):
-        _check_backoff(retry_delays(subscription))
+    _check_backoff(delivery_rules(subscription).delays)
+    if subscription.HasField("dead_letter_policy"):
+        _check_dead_letters(subscription.dead_letter_policy)
 
 
 def _refuse_unavailable(subscription: Any) -> None:
@@ -126,13 +140,12 @@ def _refuse_unavailable(subscription: Any) -> None:
         "push_config": bool(subscription.push_config.push_endpoint),
         "bigquery_config": subscription.HasField("bigquery_config"),
         "cloud_storage_config": subscription.HasField("cloud_storage_config"),
-        "dead_letter_policy": subscription.HasField("dead_letter_policy"),
-        "enable_message_ordering": subscription.enable_message_ordering,
-        "enable_exactly_once_delivery": subscription.enable_exactly_once_delivery,
+        "bigtable_config": subscription.HasField("bigtable_config"),
+        "message_transforms": bool(subscription.message_transforms),
     }
     for field, wanted in asked.items():
         if wanted:
-            raise Unimplemented(f"{field} is not available in this broker yet.")
+            raise Unimplemented(f"{field} is not available in this broker.")
 
 
 def _check_ttl(ttl_s: float, retention_s: float) -> None:
@@ -158,6 +171,11 @@ def _fill_defaults(subscription: Any) -> None:
         set_seconds(subscription.expiration_policy.ttl, _DEFAULT_TTL_S)
     if subscription.HasField("retry_policy"):
         _fill_backoff(subscription.retry_policy)
+    if (
+        subscription.HasField("dead_letter_policy")
+        and not subscription.dead_letter_policy.max_delivery_attempts
+    ):
+        subscription.dead_letter_policy.max_delivery_attempts = _ATTEMPTS[0]
 
 
 def _fill_backoff(policy: Any) -> None:
@@ -174,3 +192,19 @@ def _check_backoff(delays: RetryDelays) -> None:
             )
     if delays.min_s > delays.max_s:
         raise InvalidArgument("The minimum backoff must not be greater than the maximum backoff.")
+
+
+def _check_dead_letters(policy: Any) -> None:
+    check_name(policy.dead_letter_topic, "topics")
+    least, most = _ATTEMPTS
+    attempts = policy.max_delivery_attempts
+    if attempts < least:
+        raise InvalidArgument(
+            f"The value for max_delivery_attempts is too small. You passed {attempts} in the request, "
+            f"but the minimum value is {least}."
+        )
+    if attempts > most:
+        raise InvalidArgument(
+            f"The value for max_delivery_attempts is too large. You passed {attempts} in the request, "
+            f"but the maximum value is {most}."
+        )

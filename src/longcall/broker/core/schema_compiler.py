@@ -1,0 +1,53 @@
+"""Definitions compiled: in threads, one at a time, each kept revision once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from longcall.broker.core.schema import Revision
+from longcall.broker.rules.schemas import CompiledSchema, SchemaType, check_schema
+
+__all__ = ["SchemaCompiler"]
+
+
+class SchemaCompiler:
+    """Compiles definitions, which may be large, and hostile. For one event loop."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+
+    async def compile(self, schema: Any) -> CompiledSchema:
+        """Compile a schema that a client sent.
+
+        Raises:
+            InvalidArgument: it is none; says why.
+        """
+        check_schema(schema)
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(_compile_now, schema)
+
+    async def compiled(self, revision: Revision) -> CompiledSchema:
+        """Return a revision compiled; after a restart of the broker it is compiled when first needed."""
+        async with self._one_at_a_time:
+            compiled = revision.compiled
+            if compiled is None:
+                compiled = revision.compiled = await asyncio.to_thread(_compile_now, revision.body)
+            return compiled
+
+
+def _compile_now(schema: Any) -> CompiledSchema:
+    # The libraries are loaded with the first schema: most brokers never have one.
+    if schema.type_ == SchemaType.AVRO:
+        from longcall.broker.rules.avro import parse_avro
+
+        return parse_avro(schema.definition)
+    from longcall.broker.core.protoc import check_descriptor_set, compile_definition
+    from longcall.broker.rules.protobuf import load_protobuf
+
+    if schema.WhichOneof("configuration") == "compiled_proto_schema":
+        descriptor_set = schema.compiled_proto_schema.compiled_bytes
+        root = schema.compiled_proto_schema.root_message
+        check_descriptor_set(descriptor_set, root)
+        return load_protobuf(descriptor_set, root)
+    return load_protobuf(*compile_definition(schema.definition))

@@ -1,0 +1,98 @@
+"""What time does to a broker: leases end, messages and subscriptions grow too old."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from longcall.broker.core.snapshots import Snapshots
+from longcall.broker.core.state import BrokerState
+from longcall.broker.core.store import Write
+from longcall.broker.core.subscription import ActiveSubscription
+from longcall.broker.core.subscriptions import Subscriptions, saved_subscription
+from longcall.broker.core.timers import Timers
+from longcall.broker.core.topic import ActiveTopic
+from longcall.broker.core.traffic import Traffic
+from longcall.broker.wire import seconds_of
+
+__all__ = ["Sweeper"]
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Does what has become due, whenever it is called."""
+
+    def __init__(
+        self,
+        state: BrokerState,
+        timers: Timers,
+        traffic: Traffic,
+        subscriptions: Subscriptions,
+        snapshots: Snapshots,
+    ) -> None:
+        self._state = state
+        self._timers = timers
+        self._traffic = traffic
+        self._subscriptions = subscriptions
+        self._snapshots = snapshots
+
+    def end_leases(self) -> None:
+        """End the leases and rests whose time has come."""
+        now_s = self._state.clock.monotonic_s()
+        for subscription in self._timers.due(now_s):
+            subscription.queue.expire(now_s=now_s)
+            self._traffic.set_aside(subscription)
+            subscription.notify()
+            self._timers.watch(subscription)
+
+    async def sweep(self) -> None:
+        """Delete what has expired and messages that were kept long enough; save who was active."""
+        now_s = self._state.now_s()
+        writes = list(self._state.messages.forget_unheld())
+        for subscription in list(self._state.subscriptions.values()):
+            writes += self._sweep_subscription(subscription, now_s)
+        for snapshot in list(self._state.snapshots.values()):
+            if snapshot.has_expired(now_s):
+                log.info("Snapshot %s has expired", snapshot.name)
+                writes += self._snapshots.remove(snapshot)
+        for topic in self._state.topics.values():
+            writes += self._sweep_topic(topic, now_s)
+        if writes:
+            await self._state.store.write(writes)
+
+    def _sweep_subscription(self, subscription: ActiveSubscription, now_s: float) -> Sequence[Write]:
+        if subscription.has_expired(now_s):
+            log.info("Subscription %s has expired: it was not used", subscription.name)
+            return self._subscriptions.remove(subscription)
+        writes: list[Write] = []
+        if subscription.streams:
+            subscription.active_s = now_s
+        if subscription.active_s > subscription.saved_active_s:
+            writes.append(saved_subscription(subscription))
+        oldest_s = now_s - seconds_of(subscription.body.message_retention_duration)
+        stale = self._published_before(oldest_s, subscription.queue.message_ids())
+        if stale:
+            log.info(
+                "Subscription %s: %d messages were not acknowledged in time", subscription.name, len(stale)
+            )
+            writes += self._subscriptions.drop(subscription, stale)
+        too_old = self._published_before(oldest_s, subscription.retained)
+        writes += self._subscriptions.release_retained(subscription, too_old)
+        return writes
+
+    def _sweep_topic(self, topic: ActiveTopic, now_s: float) -> Sequence[Write]:
+        oldest_s = now_s - seconds_of(topic.body.message_retention_duration)
+        too_old = self._published_before(oldest_s, topic.retained)
+        if not too_old:
+            return []
+        for message_id in too_old:
+            del topic.retained[message_id]
+        gone = Write.deliveries_gone((topic.number, message_id) for message_id in too_old)
+        return [gone, *self._state.messages.release(too_old)]
+
+    def _published_before(self, time_s: float, message_ids: Iterable[int]) -> list[int]:
+        oldest_s = self._state.messages.oldest_s()
+        if oldest_s is None or oldest_s >= time_s:
+            return []
+        return [i for i in message_ids if self._state.messages[i].published_s < time_s]

@@ -19,6 +19,9 @@ __all__ = ["check_descriptor_set", "compile_definition"]
 
 _CHILD: Final = Path(__file__).with_name("protoc_child.py")
 _REFUSED: Final = 3
+_NO_IMPORTS: Final = (
+    " Imports are not supported: define the types within the message, or send compiled_proto_schema."
+)
 _TIME_LIMIT_S: Final = 20.0
 _MAX_COMPLAINT_BYTES: Final = 1000
 
@@ -37,7 +40,8 @@ def compile_definition(definition: str) -> tuple[bytes, str]:
         (folder / "schema.proto").write_text(definition, encoding="utf-8")
         complaint = _run(folder, "compile")
         if complaint is not None:
-            raise InvalidArgument(f"Could not parse schema definition: {complaint}")
+            hint = _NO_IMPORTS if 'Import "' in complaint else ""
+            raise InvalidArgument(f"Could not parse schema definition: {complaint}{hint}")
         compiled = (folder / "compiled").read_bytes()
     return compiled, only_message(compiled)
 

@@ -29,9 +29,11 @@ class SchemaCompiler:
 
     async def compiled(self, revision: Revision) -> CompiledSchema:
         """Return a revision compiled; after a restart of the broker it is compiled when first needed."""
+        # Not in line with those who compile: a hostile definition must not hold up publishers.
+        if (compiled := revision.compiled) is not None:
+            return compiled
         async with self._one_at_a_time:
-            compiled = revision.compiled
-            if compiled is None:
+            if (compiled := revision.compiled) is None:
                 compiled = revision.compiled = await asyncio.to_thread(_compile_now, revision.body)
             return compiled
 

@@ -85,7 +85,7 @@ def draw_value(draw: st.DrawFn, kind: Any) -> Any:
         case "array":
             return [draw_value(draw, kind["items"]) for _ in range(draw(st.integers(0, 3)))]
         case "map":
-            keys = draw(st.lists(st.text(max_size=3), max_size=3, unique=True))
+            keys = draw(st.lists(st.text(min_size=1, max_size=3), max_size=3, unique=True))
             return {key: draw_value(draw, kind["values"]) for key in keys}
         case _:
             return {field["name"]: draw_value(draw, field["type"]) for field in kind["fields"]}

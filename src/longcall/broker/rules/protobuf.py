@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.descriptor_database import DescriptorDatabase
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
@@ -44,6 +44,8 @@ class ProtobufSchema:
         if not message.IsInitialized():
             missing = ", ".join(message.FindInitializationErrors())
             raise Mismatch(f"Required fields are missing: {missing[:200]}")
+        if encoding is Encoding.BINARY:  # JSON with a field too many was not parsed
+            _check_known(message)
 
     def check_follows(self, earlier: ProtobufSchema) -> None:
         """Return if fields and enums fit those of an earlier revision."""
@@ -105,6 +107,10 @@ def _parse_binary(data: bytes, message: Any) -> None:
         message.ParseFromString(data)
     except DecodeError as error:
         raise Mismatch(str(error)[:300]) from error
+
+
+def _check_known(message: Any) -> None:
+    """Return if the parser knew all that it found. What it did not know is dropped from the message."""
     size = message.ByteSize()
     message.DiscardUnknownFields()
     if message.ByteSize() != size:
@@ -124,12 +130,15 @@ class _Comparison:
             if (old.full_name, new.full_name) in self._seen:
                 continue
             self._seen.add((old.full_name, new.full_name))
+            labels = _labels(old), _labels(new)
             for number in {*old.fields_by_number, *new.fields_by_number}:
                 before, after = old.fields_by_number.get(number), new.fields_by_number.get(number)
                 if before is None or after is None:
-                    _check_optional(before or after)
+                    if labels[before is None][number] != "optional":
+                        name = (before or after).full_name
+                        raise Mismatch(f"{name} is not optional and is missing in one of them")
                     continue
-                _check_same(before, after)
+                _check_same(before, after, (labels[0][number], labels[1][number]))
                 if before.message_type is not None:
                     waiting.append((before.message_type, after.message_type))
                 elif before.enum_type is not None:
@@ -137,15 +146,20 @@ class _Comparison:
                     _check_enum(after.enum_type, before.enum_type)
 
 
-def _check_optional(field: Any) -> None:
-    if field.is_required or field.is_repeated:
-        raise Mismatch(f"{field.full_name} is not optional and is missing in one of them")
+def _labels(message: Any) -> dict[int, str]:
+    """Return by number which fields are `optional`, `required` or `repeated`."""
+    described = DescriptorProto()
+    message.CopyToProto(described)
+    return {
+        field.number: FieldDescriptorProto.Label.Name(field.label).removeprefix("LABEL_").lower()
+        for field in described.field
+    }
 
 
-def _check_same(before: Any, after: Any) -> None:
+def _check_same(before: Any, after: Any, labels: tuple[str, str]) -> None:
     for what, of_before, of_after in (
         ("type", _TYPE_NAMES[before.type], _TYPE_NAMES[after.type]),
-        ("cardinality", _cardinality(before), _cardinality(after)),
+        ("label", *labels),
         ("name", before.name, after.name),
     ):
         if of_before != of_after:
@@ -153,12 +167,6 @@ def _check_same(before: Any, after: Any) -> None:
                 f"{after.full_name} of {what} {of_after} is not compatible with "
                 f"{before.full_name} of {what} {of_before}"
             )
-
-
-def _cardinality(field: Any) -> str:
-    if field.is_repeated:
-        return "repeated"
-    return "required" if field.is_required else "optional"
 
 
 def _check_enum(known: Any, other: Any) -> None:

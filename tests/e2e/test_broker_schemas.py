@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.schema_service.transports import SchemaServiceGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import Encoding, Schema, SchemaView
+from google.pubsub_v1.types import schema as schema_types
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from longcall.broker import BrokerConfig
 from longcall.testing.broker import running_broker
@@ -316,6 +321,9 @@ def test_check_of_a_message_needs_a_schema_and_an_encoding(google: Google) -> No
         google.schemas.validate_message(request={"parent": PROJECT, "message": b"{}", "encoding": JSON})
 
 
+@pytest.mark.skipif(
+    "compiled_proto_schema" not in Schema.meta.fields, reason="the client does not know the field"
+)
 def test_compiled_schema_may_have_several_files(google: Google) -> None:
     size = FileDescriptorProto(name="size.proto", package="geo")
     size.message_type.add(name="Size").field.add(
@@ -535,3 +543,112 @@ def test_restart_keeps_schemas_revisions_and_the_settings_of_topics(tmp_path: Pa
     with running_broker(config) as address, google_clients(address) as google:
         assert not list(google.schemas.list_schemas(parent=PROJECT))
         assert google.publisher.get_topic(topic=TOPIC).schema_settings.schema == "_deleted-schema_"
+
+
+# Whatever comes
+
+
+_METHODS = {
+    "CreateSchema": "CreateSchemaRequest",
+    "GetSchema": "GetSchemaRequest",
+    "ListSchemas": "ListSchemasRequest",
+    "ListSchemaRevisions": "ListSchemaRevisionsRequest",
+    "CommitSchema": "CommitSchemaRequest",
+    "RollbackSchema": "RollbackSchemaRequest",
+    "DeleteSchemaRevision": "DeleteSchemaRevisionRequest",
+    "DeleteSchema": "DeleteSchemaRequest",
+    "ValidateSchema": "ValidateSchemaRequest",
+    "ValidateMessage": "ValidateMessageRequest",
+}
+_NAMES = st.sampled_from(["", PROJECT, SCHEMA, f"{SCHEMA}@", f"{SCHEMA}@0", "@", "projects//schemas/", "\0"])
+_SCHEMAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": _NAMES,
+        "type_": st.sampled_from([0, 2, 2, 2, 7]),
+        "definition": st.sampled_from([V1, V2, "", "{", '"int"', "[]"]) | st.text(max_size=20),
+    },
+)
+_FIELDS = {
+    "parent": _NAMES,
+    "name": _NAMES,
+    "schema": _SCHEMAS,
+    "schema_id": st.sampled_from(["", "state", "a/b", "%%%"]) | st.text(max_size=5),
+    "view": st.integers(0, 9),
+    "page_size": st.integers(-2, 2),
+    "page_token": st.text(max_size=10) | st.just("YWZ0ZXI6"),
+    "revision_id": st.sampled_from(["", "0", "@"]) | st.text(max_size=9),
+    "message": st.binary(max_size=20) | st.just(b'{"name": ""}'),
+    "encoding": st.integers(0, 9),
+}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(method=st.sampled_from(sorted(_METHODS)), data=st.data())
+def test_any_request_is_answered(google: Google, method: str, data: Any) -> None:
+    kind = getattr(schema_types, _METHODS[method])
+    known = {name: values for name, values in _FIELDS.items() if name in kind.meta.fields}
+    request = data.draw(st.fixed_dictionaries({}, optional=known))
+    if method == "ValidateMessage" and "schema" in request:
+        request.pop("name", None)
+    call = grpc.insecure_channel(google.address)
+    with call as channel:
+        send = channel.unary_unary(f"/google.pubsub.v1.SchemaService/{method}")
+        try:
+            send(kind.serialize(kind(request)))
+        except grpc.RpcError as error:
+            assert error.code().name in (  # noqa: PT017 - it may also succeed
+                "INVALID_ARGUMENT",
+                "NOT_FOUND",
+                "ALREADY_EXISTS",
+                "RESOURCE_EXHAUSTED",
+            ), error
+
+
+# Processes
+
+
+def test_libraries_of_schemas_are_loaded_with_the_first_schema() -> None:
+    script = (
+        "import sys, longcall.broker, longcall.broker.server\n"
+        "rules = 'longcall.broker.rules.'\n"
+        "print([n for n in ('fastavro', 'grpc_tools.protoc', rules + 'avro', rules + 'protobuf')"
+        " if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_schemas_survive_a_kill(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "longcall.cli.main",
+        "broker",
+        "--port",
+        "0",
+        "--data-dir",
+        str(tmp_path),
+    ]
+
+    @contextmanager
+    def broker() -> Iterator[Google]:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                port = process.stdout.readline().rpartition(" ")[2].strip()
+                with google_clients(f"127.0.0.1:{port}") as clients:
+                    yield clients
+            finally:
+                process.kill()
+
+    with broker() as google:
+        google.create(PROTO_V1, PROTO)
+        google.create_topic()
+        kept = google.commit(PROTO_V2, PROTO)
+    with broker() as google:
+        assert google.schemas.get_schema(name=SCHEMA) == kept
+        google.publish(b'{"name": "a", "population": 5}')
+        assert google.revision_ids() == [kept.revision_id]

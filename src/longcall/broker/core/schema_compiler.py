@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from longcall.broker.core.schema import Revision
-from longcall.broker.rules.schemas import CompiledSchema, SchemaType, check_schema
+from longcall.broker.rules.schemas import CompiledSchema, SchemaType, check_schema, descriptor_set_of
 
 __all__ = ["SchemaCompiler"]
 
@@ -47,9 +47,9 @@ def _compile_now(schema: Any) -> CompiledSchema:
     from longcall.broker.core.protoc import check_descriptor_set, compile_definition
     from longcall.broker.rules.protobuf import load_protobuf
 
-    if schema.WhichOneof("configuration") == "compiled_proto_schema":
-        descriptor_set = schema.compiled_proto_schema.compiled_bytes
-        root = schema.compiled_proto_schema.root_message
-        check_descriptor_set(descriptor_set, root)
-        return load_protobuf(descriptor_set, root)
-    return load_protobuf(*compile_definition(schema.definition))
+    compiled = descriptor_set_of(schema)
+    if compiled is None:
+        compiled = compile_definition(schema.definition)
+    else:
+        check_descriptor_set(*compiled)
+    return load_protobuf(*compiled)

@@ -25,6 +25,7 @@ __all__ = [
     "basic_view",
     "check_schema",
     "check_settings",
+    "descriptor_set_of",
     "failed_message",
     "incompatible_revision",
     "schema_not_found",
@@ -35,6 +36,7 @@ __all__ = [
 DELETED_SCHEMA: Final = "_deleted-schema_"
 MAX_REVISIONS: Final = 20
 _MAX_DEFINITION_BYTES: Final = 300_000
+_COMPILED: Final = "compiled_proto_schema"
 
 
 class SchemaType(IntEnum):
@@ -117,9 +119,21 @@ def basic_view(schema: Any) -> Any:
     """Return a schema without its definition."""
     basic = Wire.Schema()
     basic.CopyFrom(schema)
-    basic.ClearField("definition")
-    basic.ClearField("configuration")
+    for field in ("definition", _COMPILED):
+        if field in basic.DESCRIPTOR.fields_by_name:
+            basic.ClearField(field)
     return basic
+
+
+def descriptor_set_of(schema: Any) -> tuple[bytes, str] | None:
+    """Return what a client has compiled itself, and the name of its message; None: there is a definition.
+
+    Older releases of google-cloud-pubsub do not know the field.
+    """
+    if _COMPILED not in schema.DESCRIPTOR.fields_by_name or not schema.HasField(_COMPILED):
+        return None
+    compiled = schema.compiled_proto_schema
+    return compiled.compiled_bytes, compiled.root_message
 
 
 def stamped_message(message: Any, schema: Any, encoding: Encoding) -> Any:

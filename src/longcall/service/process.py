@@ -180,9 +180,10 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE_S):
-                await child.wait()
+        # Not asyncio.timeout: in a task that is being cancelled it does not end a wait before Python 3.11.3.
+        exit_ = asyncio.create_task(child.wait())
+        await asyncio.wait({exit_}, timeout=_GRACE_S)
+        exit_.cancel()
     # What the handler itself has started is in the group, and may have outlived it.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

@@ -147,6 +147,10 @@ class DeliveryQueue:
         """Tell whether a message is not done with."""
         return message_id in self._entries
 
+    def __iter__(self) -> Iterator[int]:
+        """Yield the ids of all messages that are not done with."""
+        return iter(self._entries)
+
     def message_ids(self) -> list[int]:
         """Return the ids of all messages that are not done with."""
         return list(self._entries)

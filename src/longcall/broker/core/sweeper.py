@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, TypeVar
 
 from longcall.broker.core.snapshots import Snapshots
 from longcall.broker.core.state import BrokerState
@@ -18,6 +21,9 @@ from longcall.broker.wire import seconds_of
 __all__ = ["Sweeper"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_AT_ONCE: Final = 500
 
 
 class Sweeper:
@@ -47,11 +53,22 @@ class Sweeper:
             self._timers.watch(subscription)
 
     async def sweep(self) -> None:
-        """Delete what has expired and messages that were kept long enough; save who was active."""
+        """Delete what has expired and messages that were kept long enough; save who was active.
+
+        Requests are served in between: ten thousand subscriptions take a while.
+        """
         now_s = self._state.now_s()
+        for batch in _batched(list(self._state.subscriptions.values()), _AT_ONCE):
+            writes = [
+                write
+                for subscription in batch
+                if self._state.subscriptions.get(subscription.name) is subscription
+                for write in self._sweep_subscription(subscription, now_s)
+            ]
+            if writes:
+                await self._state.store.write(writes)
+            await asyncio.sleep(0)
         writes = list(self._state.messages.forget_unheld())
-        for subscription in list(self._state.subscriptions.values()):
-            writes += self._sweep_subscription(subscription, now_s)
         for snapshot in list(self._state.snapshots.values()):
             if snapshot.has_expired(now_s):
                 log.info("Snapshot %s has expired", snapshot.name)
@@ -71,7 +88,7 @@ class Sweeper:
         if subscription.active_s > subscription.saved_active_s:
             writes.append(saved_subscription(subscription))
         oldest_s = now_s - seconds_of(subscription.body.message_retention_duration)
-        stale = self._published_before(oldest_s, subscription.queue.message_ids())
+        stale = self._published_before(oldest_s, subscription.queue)
         if stale:
             log.info(
                 "Subscription %s: %d messages were not acknowledged in time", subscription.name, len(stale)
@@ -96,3 +113,10 @@ class Sweeper:
         if oldest_s is None or oldest_s >= time_s:
             return []
         return [i for i in message_ids if self._state.messages[i].published_s < time_s]
+
+
+def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield the items in lists of at most `size`; as `itertools.batched` from Python 3.12 on."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

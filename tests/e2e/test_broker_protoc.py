@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from longcall.broker.core import protoc
 from longcall.broker.core.protoc import check_descriptor_set, compile_definition
 from longcall.broker.errors import InvalidArgument
 from longcall.broker.rules.protobuf import load_protobuf
@@ -71,3 +72,9 @@ def test_definition_that_is_none_is_refused(definition: str, why: str) -> None:
 def test_descriptor_set_that_is_none_is_refused(descriptor_set: bytes) -> None:
     with pytest.raises(InvalidArgument, match="Could not parse schema definition"):
         check_descriptor_set(descriptor_set, "State")
+
+
+def test_compiler_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protoc, "_TIME_LIMIT_S", 0.001)
+    with pytest.raises(InvalidArgument, match="the compiler took too long"):
+        compile_definition(HEAD + "message A {}")

@@ -165,6 +165,12 @@ def test_schema_that_is_none(google: Google, kind: Any, definition: str, why: st
         google.schemas.get_schema(name=SCHEMA)
 
 
+@pytest.mark.parametrize(("kind", "definition"), [(AVRO, V1), (PROTO, PROTO_V1)])
+def test_validated_schema_is_not_kept(google: Google, kind: Any, definition: str) -> None:
+    google.schemas.validate_schema(parent=PROJECT, schema={"type_": kind, "definition": definition})
+    assert not list(google.schemas.list_schemas(parent=PROJECT))
+
+
 def test_schema_that_is_there_cannot_be_created(google: Google) -> None:
     google.create()
     with pytest.raises(AlreadyExists, match="Resource already exists"):
@@ -262,6 +268,8 @@ def test_schema_or_revision_that_is_not_there(google: Google, name: str) -> None
         google.schemas.get_schema(name=name)
     with pytest.raises(NotFound):
         google.schemas.rollback_schema(name=schema, revision_id=revision_id or "00000000")
+    with pytest.raises(InvalidArgument, match="Missing revision ID"):
+        google.schemas.rollback_schema(name=SCHEMA, revision_id="")
     with pytest.raises(NotFound):
         google.schemas.delete_schema_revision(name=f"{schema}@00000000")
     with pytest.raises(NotFound):

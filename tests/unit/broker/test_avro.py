@@ -189,6 +189,34 @@ def test_json_message(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "text", "why"),
+    [
+        ("bytes", '"\\u00ff\\u0000"', ""),
+        ("bytes", '"\\u0100"', "a character above U\\+00FF"),
+        ("bytes", "[1]", "type array .* expected string"),
+        ({"type": "fixed", "name": "F", "size": 2}, '"ab"', ""),
+        ({"type": "fixed", "name": "F", "size": 2}, '"abc"', "must have 2 bytes"),
+        ({"type": "enum", "name": "E", "symbols": ["A"]}, "1", "type number_integer .* expected string"),
+        ({"type": "map", "values": "int"}, '{"\\ud800": 1}', "half of a surrogate"),
+        ({"type": "map", "values": "int"}, "[]", "type array .* expected object"),
+        ({"type": "array", "items": "int"}, "{}", "type object .* expected array"),
+        ("double", "1", ""),
+        ("double", "true", "type boolean .* expected number_float"),
+        ("boolean", "null", "type null .* expected boolean"),
+        ("null", "0", "type number_integer .* expected null"),
+        ("long", "9223372036854775808", "does not fit in 64 bits"),
+        (["int", "string"], "null", "type null .* expected union"),
+    ],
+)
+def test_json_value(kind: Any, text: str, why: str) -> None:
+    if why:
+        with pytest.raises(Mismatch, match=why):
+            parse_avro(json.dumps(kind)).check_message(text.encode(), Encoding.JSON)
+    else:
+        assert fits(kind, text.encode(), Encoding.JSON)
+
+
+@pytest.mark.parametrize(
     ("kind", "data", "why"),
     [
         ("int", b"\x80", "Not enough data"),
@@ -263,6 +291,7 @@ def test_record_within_itself_has_no_message() -> None:
         ),
         ('{"type":"record","name":"S","fields":[{"name":"a","type":"int","default":"x"}]}', "Default value"),
         ('{"type":"record","name":"S","fields":[{"name":"a","type":"int","aliases":"b"}]}', "aliases"),
+        ('{"type":"record","name":"S","fields":[{"name":"a","type":"int","aliases":[1]}]}', "aliases"),
         ('{"type":"record","name":"S","fields":5}', ""),
         ('{"type":"enum","name":"E","symbols":"AB"}', "must be a list"),
         ('{"type":"enum","name":"E","symbols":["A","A"]}', "unique"),
@@ -374,19 +403,34 @@ def test_definition_can_follow_itself(definition: Any) -> None:
 
 
 def test_comparison_of_unions_of_look_alikes_ends() -> None:
-    def nested(leaf: str) -> Any:
-        fields: list[Any] = []
-        for level in range(60):
-            kinds: list[Any] = [f"{space}.R{level - 1}" for space in "abc"] if level else [leaf]
-            fields += [
-                {
-                    "name": f"{space}{level}",
-                    "type": _record({"name": "f", "type": kinds}, name=f"{space}.R{level}"),
-                }
-                for space in "abc"
-            ]
-        return _record(*fields, name="Top")
+    def nested(leaf: str, level: int = 30, space: str = "a") -> Any:
+        if not level:
+            kinds: list[Any] = [leaf]
+        elif space == "a":
+            kinds = [nested(leaf, level - 1, inner) for inner in "abc"]
+        else:
+            kinds = [f"{inner}.R{level - 1}" for inner in "abc"]
+        return _record({"name": "f", "type": kinds}, name=f"{space}.R{level}")
 
     later = parse_avro(json.dumps(nested("int")))
+    later.check_follows(later)
     with pytest.raises(Mismatch):
         later.check_follows(parse_avro(json.dumps(nested("string"))))
+
+
+def test_types_that_refer_to_each_other_too_deeply_are_no_revision() -> None:
+    def chained(parts: str) -> Any:
+        links: list[Any] = [{"name": "f0", "type": _record(_A, name="R0")}]
+        for n in range(1, 2000):
+            links.append({"name": f"f{n}", "type": _record({"name": "f", "type": f"R{n - 1}"}, name=f"R{n}")})
+        items = {"type": "array", "items": _record(*links, name="Links")}
+        return _record({"name": parts, "type": items, "default": []}, {"name": "top", "type": "R1999"})
+
+    later = parse_avro(json.dumps(chained("parts")))
+    with pytest.raises(Mismatch, match="too deeply"):
+        later.check_follows(parse_avro(json.dumps(chained("pieces"))))
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x01"])
+def test_binary_boolean(data: bytes) -> None:
+    assert fits("boolean", data, Encoding.BINARY)

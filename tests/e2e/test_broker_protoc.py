@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from longcall.broker.core import protoc
 from longcall.broker.core.protoc import check_descriptor_set, compile_definition
-from longcall.broker.errors import InvalidArgument
+from longcall.broker.core.schema_compiler import SchemaCompiler
+from longcall.broker.errors import InvalidArgument, ResourceExhausted
 from longcall.broker.rules.protobuf import load_protobuf
-from longcall.broker.rules.schemas import Encoding
+from longcall.broker.rules.schemas import Encoding, SchemaType
+from longcall.broker.wire import Wire
 
 HEAD = 'syntax = "proto3"; '
 
@@ -78,3 +81,10 @@ def test_compiler_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(protoc, "_TIME_LIMIT_S", 0.001)
     with pytest.raises(InvalidArgument, match="the compiler took too long"):
         compile_definition(HEAD + "message A {}")
+
+
+async def test_compiler_that_has_no_room_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    schema = Wire.Schema(type_=SchemaType.PROTOCOL_BUFFER, definition=HEAD + "message A {}")
+    with pytest.raises(ResourceExhausted, match="The compiler could not be run: No such file or directory"):
+        await SchemaCompiler().compile(schema)

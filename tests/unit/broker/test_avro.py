@@ -421,8 +421,10 @@ def test_comparison_of_unions_of_look_alikes_ends() -> None:
 def test_types_that_refer_to_each_other_too_deeply_are_no_revision() -> None:
     def chained(parts: str) -> Any:
         links: list[Any] = [{"name": "f0", "type": _record(_A, name="R0")}]
-        for n in range(1, 2000):
-            links.append({"name": f"f{n}", "type": _record({"name": "f", "type": f"R{n - 1}"}, name=f"R{n}")})
+        links += [
+            {"name": f"f{n}", "type": _record({"name": "f", "type": f"R{n - 1}"}, name=f"R{n}")}
+            for n in range(1, 2000)
+        ]
         items = {"type": "array", "items": _record(*links, name="Links")}
         return _record({"name": parts, "type": items, "default": []}, {"name": "top", "type": "R1999"})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _REFUSED = 3
@@ -19,13 +20,16 @@ _MAX_FILE_BYTES = 64 << 20
 
 def main() -> int:
     """Do the task that the command line names."""
-    for limit, value in (
+    for limit, wanted in (
         (resource.RLIMIT_AS, _MAX_MEMORY_BYTES),
         (resource.RLIMIT_CPU, _MAX_CPU_S),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(limit, (value, value))
+        _, most = resource.getrlimit(limit)
+        value = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        with suppress(ValueError, OSError):  # not every system can limit everything
+            resource.setrlimit(limit, (value, value))
     return _compile() if sys.argv[1] == "compile" else _load(Path("root").read_text(encoding="utf-8"))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from longcall.broker.core.schema import Revision
+from longcall.broker.errors import ResourceExhausted
 from longcall.broker.rules.schemas import CompiledSchema, SchemaType, check_schema, descriptor_set_of
 
 __all__ = ["SchemaCompiler"]
@@ -22,6 +23,7 @@ class SchemaCompiler:
 
         Raises:
             InvalidArgument: it is none; says why.
+            ResourceExhausted: the machine has no room for the compiler; retryable.
         """
         check_schema(schema)
         async with self._one_at_a_time:
@@ -48,8 +50,11 @@ def _compile_now(schema: Any) -> CompiledSchema:
     from longcall.broker.rules.protobuf import load_protobuf
 
     compiled = descriptor_set_of(schema)
-    if compiled is None:
-        compiled = compile_definition(schema.definition)
-    else:
-        check_descriptor_set(*compiled)
+    try:
+        if compiled is None:
+            compiled = compile_definition(schema.definition)
+        else:
+            check_descriptor_set(*compiled)
+    except OSError as error:
+        raise ResourceExhausted(f"The compiler could not be run: {error.strerror}; try again.") from error
     return load_protobuf(*compiled)

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
+from longcall._core.errors import LongcallError
 from longcall.broker.errors import InvalidArgument, NotFound
 from longcall.broker.rules.names import check_name
 from longcall.broker.wire import Wire
@@ -53,7 +54,7 @@ class Encoding(IntEnum):
     BINARY = 2
 
 
-class Mismatch(Exception):
+class Mismatch(LongcallError):
     """A message is not of a schema, or a revision cannot follow another; says why in one line."""
 
 

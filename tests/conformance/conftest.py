@@ -137,3 +137,10 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
         finally:
             await transport.aclose()
             await other.aclose()
+
+
+@pytest.fixture(scope="module", params=[name for name in SYSTEMS if name != "memory"])
+def pubsub_address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`host:port` of a server that speaks Google's API, for the tests of one file."""
+    with running_broker() if request.param == "broker" else google_emulator() as address:
+        yield address

@@ -17,6 +17,7 @@ from longcall.broker.api.handlers import generic_handlers
 from longcall.broker.api.health import HealthApi
 from longcall.broker.api.methods import Methods
 from longcall.broker.api.publisher import PublisherApi
+from longcall.broker.api.schema_service import SchemaApi
 from longcall.broker.api.subscriber import SubscriberApi
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core.broker_core import BrokerCore
@@ -95,6 +96,7 @@ class Broker:
         subscriber = SubscriberApi(self._core, self._clock)
         services: dict[str, Methods] = {
             "google.pubsub.v1.Publisher": PublisherApi(self._core).methods(),
+            "google.pubsub.v1.SchemaService": SchemaApi(self._core).methods(),
             "google.pubsub.v1.Subscriber": subscriber.methods(),
         }
         server.add_generic_rpc_handlers(

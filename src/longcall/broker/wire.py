@@ -11,23 +11,33 @@ from typing import Any, Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1.types import pubsub as _types
+from google.pubsub_v1.types import schema as _schema_types
 
 __all__ = ["Duration", "Empty", "Wire", "seconds_of", "set_seconds"]
 
 
 class Wire:
-    """The message classes by their names in `google/pubsub/v1/pubsub.proto`."""
+    """The message classes by their names in `pubsub.proto` and `schema.proto` of `google/pubsub/v1`."""
 
     AcknowledgeRequest: Final[Any] = _types.AcknowledgeRequest.pb()
+    CommitSchemaRequest: Final[Any] = _schema_types.CommitSchemaRequest.pb()
+    CreateSchemaRequest: Final[Any] = _schema_types.CreateSchemaRequest.pb()
     CreateSnapshotRequest: Final[Any] = _types.CreateSnapshotRequest.pb()
+    DeleteSchemaRequest: Final[Any] = _schema_types.DeleteSchemaRequest.pb()
+    DeleteSchemaRevisionRequest: Final[Any] = _schema_types.DeleteSchemaRevisionRequest.pb()
     DeleteSnapshotRequest: Final[Any] = _types.DeleteSnapshotRequest.pb()
     DeleteSubscriptionRequest: Final[Any] = _types.DeleteSubscriptionRequest.pb()
     DeleteTopicRequest: Final[Any] = _types.DeleteTopicRequest.pb()
     DetachSubscriptionRequest: Final[Any] = _types.DetachSubscriptionRequest.pb()
     DetachSubscriptionResponse: Final[Any] = _types.DetachSubscriptionResponse.pb()
+    GetSchemaRequest: Final[Any] = _schema_types.GetSchemaRequest.pb()
     GetSnapshotRequest: Final[Any] = _types.GetSnapshotRequest.pb()
     GetSubscriptionRequest: Final[Any] = _types.GetSubscriptionRequest.pb()
     GetTopicRequest: Final[Any] = _types.GetTopicRequest.pb()
+    ListSchemaRevisionsRequest: Final[Any] = _schema_types.ListSchemaRevisionsRequest.pb()
+    ListSchemaRevisionsResponse: Final[Any] = _schema_types.ListSchemaRevisionsResponse.pb()
+    ListSchemasRequest: Final[Any] = _schema_types.ListSchemasRequest.pb()
+    ListSchemasResponse: Final[Any] = _schema_types.ListSchemasResponse.pb()
     ListSnapshotsRequest: Final[Any] = _types.ListSnapshotsRequest.pb()
     ListSnapshotsResponse: Final[Any] = _types.ListSnapshotsResponse.pb()
     ListSubscriptionsRequest: Final[Any] = _types.ListSubscriptionsRequest.pb()
@@ -45,6 +55,8 @@ class Wire:
     PullRequest: Final[Any] = _types.PullRequest.pb()
     PullResponse: Final[Any] = _types.PullResponse.pb()
     ReceivedMessage: Final[Any] = _types.ReceivedMessage.pb()
+    RollbackSchemaRequest: Final[Any] = _schema_types.RollbackSchemaRequest.pb()
+    Schema: Final[Any] = _schema_types.Schema.pb()
     SeekRequest: Final[Any] = _types.SeekRequest.pb()
     SeekResponse: Final[Any] = _types.SeekResponse.pb()
     Snapshot: Final[Any] = _types.Snapshot.pb()
@@ -55,6 +67,10 @@ class Wire:
     UpdateSnapshotRequest: Final[Any] = _types.UpdateSnapshotRequest.pb()
     UpdateSubscriptionRequest: Final[Any] = _types.UpdateSubscriptionRequest.pb()
     UpdateTopicRequest: Final[Any] = _types.UpdateTopicRequest.pb()
+    ValidateMessageRequest: Final[Any] = _schema_types.ValidateMessageRequest.pb()
+    ValidateMessageResponse: Final[Any] = _schema_types.ValidateMessageResponse.pb()
+    ValidateSchemaRequest: Final[Any] = _schema_types.ValidateSchemaRequest.pb()
+    ValidateSchemaResponse: Final[Any] = _schema_types.ValidateSchemaResponse.pb()
 
 
 def seconds_of(duration: Duration) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from longcall._core.clock import Clock
+from longcall.broker.core.schema_checks import SchemaChecks
+from longcall.broker.core.schema_compiler import SchemaCompiler
+from longcall.broker.core.schemas import Schemas
 from longcall.broker.core.snapshots import Snapshots
 from longcall.broker.core.state import BrokerState
 from longcall.broker.core.store import Store
@@ -24,6 +27,8 @@ class BrokerCore:
         topics: create, change, list, delete.
         subscriptions: likewise, and detach.
         snapshots: likewise, and seek.
+        schemas: likewise, and their revisions.
+        schema_checks: messages against them.
         traffic: publish, acknowledge, extend.
         timers: when leases end.
         sweeper: what happens then, and when something has grown too old.
@@ -32,10 +37,13 @@ class BrokerCore:
     def __init__(self, store: Store, clock: Clock) -> None:
         self.state = BrokerState(store, clock)
         self.timers = Timers()
-        self.topics = Topics(self.state)
+        compiler = SchemaCompiler()
+        self.schemas = Schemas(self.state, compiler)
+        self.schema_checks = SchemaChecks(self.state, compiler)
+        self.topics = Topics(self.state, self.schema_checks)
         self.subscriptions = Subscriptions(self.state)
         self.snapshots = Snapshots(self.state, self.subscriptions)
-        self.traffic = Traffic(self.state, self.timers, self.subscriptions)
+        self.traffic = Traffic(self.state, self.timers, self.subscriptions, self.schema_checks)
         self.sweeper = Sweeper(self.state, self.timers, self.traffic, self.subscriptions, self.snapshots)
 
     def end_streams(self) -> None:

@@ -8,11 +8,14 @@ from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
+from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
 from longcall.broker.core.snapshot import ActiveSnapshot
 from longcall.broker.core.store import SavedState, Store
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.core.topic import ActiveTopic
 from longcall.broker.errors import AlreadyExists, NotFound, Unavailable
+from longcall.broker.rules.names import check_name
+from longcall.broker.rules.schemas import schema_not_found, split_revision
 from longcall.broker.wire import Wire
 
 __all__ = ["BrokerState"]
@@ -31,6 +34,7 @@ class BrokerState:
         topics: by name; so are the next two.
         subscriptions: the expired too, until they are swept away.
         snapshots: likewise.
+        schemas: by name.
         messages: by id.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
     """
@@ -41,6 +45,7 @@ class BrokerState:
         self.topics: dict[str, ActiveTopic] = {}
         self.subscriptions: dict[str, ActiveSubscription] = {}
         self.snapshots: dict[str, ActiveSnapshot] = {}
+        self.schemas: dict[str, ActiveSchema] = {}
         self.messages = MessageTable()
         self.serials = itertools.count(1)
 
@@ -71,6 +76,22 @@ class BrokerState:
             raise NotFound(f"Resource not found (resource={id_of(name)}).")
         return snapshot
 
+    def schema(self, name: str) -> ActiveSchema:
+        """Return a schema, or raise NotFound."""
+        schema = self.schemas.get(check_name(name, "schemas"))
+        if schema is None:
+            raise schema_not_found(name)
+        return schema
+
+    def schema_revision(self, name: str) -> Revision:
+        """Return the revision that a name says after an @, or else the newest one, or raise NotFound."""
+        schema_name, revision_id = split_revision(name)
+        schema = self.schema(schema_name)
+        revision = schema.find(revision_id) if "@" in name else schema.newest
+        if revision is None:
+            raise schema_not_found(name)
+        return revision
+
     def attach(self, subscription: ActiveSubscription) -> None:
         """Take up a subscription; it receives from its topic, if that is there and it is not detached."""
         self.subscriptions[subscription.name] = subscription
@@ -86,6 +107,7 @@ class BrokerState:
         for former in self.subscriptions.values():
             former.end(Unavailable("The broker has started again from its store; try again."))
         self.topics, self.subscriptions, self.snapshots = {}, {}, {}
+        self.schemas = load_schemas(state)
         self.messages = MessageTable()
         now_s = self.now_s()
         newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from longcall.broker.core.schema_checks import SchemaChecks
 from longcall.broker.core.state import BrokerState, refuse_existing
 from longcall.broker.core.store import Write
 from longcall.broker.core.subscriptions import saved_subscription
@@ -13,22 +14,25 @@ from longcall.broker.rules.names import project_of
 from longcall.broker.rules.subscriptions import with_topic_retention
 from longcall.broker.rules.topics import DELETED_TOPIC, checked_topic, updated_topic
 
-__all__ = ["Topics"]
+__all__ = ["Topics", "saved_topic"]
 
 
 class Topics:
     """The topics of a broker. Changes return when they are durable."""
 
-    def __init__(self, state: BrokerState) -> None:
+    def __init__(self, state: BrokerState, schemas: SchemaChecks) -> None:
         self._state = state
+        self._schemas = schemas
 
     async def create(self, wanted: Any) -> Any:
         """Create a topic; errors as `checked_topic`, and AlreadyExists."""
         body = checked_topic(wanted)
+        if body.HasField("schema_settings"):
+            self._schemas.check_settings(body.schema_settings)
         refuse_existing(body.name, self._state.topics)
         topic = ActiveTopic(next(self._state.serials), body)
         self._state.topics[body.name] = topic
-        await self._state.store.write([_saved(topic)])
+        await self._state.store.write([saved_topic(topic)])
         return body
 
     def get(self, name: str) -> Any:
@@ -38,8 +42,11 @@ class Topics:
     async def update(self, update: Any, paths: Sequence[str]) -> Any:
         """Change the masked fields. A retention that is taken away lets go of what it held."""
         topic = self._state.topic(update.name)
-        topic.body = updated_topic(topic.body, update, paths)
-        writes = [_saved(topic)]
+        body = updated_topic(topic.body, update, paths)
+        if body.HasField("schema_settings") and body.schema_settings != topic.body.schema_settings:
+            self._schemas.check_settings(body.schema_settings)
+        topic.body = body
+        writes = [saved_topic(topic)]
         for subscription in topic.subscriptions.values():
             subscription.update(with_topic_retention(subscription.body, topic.body))
             writes.append(saved_subscription(subscription))
@@ -86,5 +93,6 @@ class Topics:
         return [Write.all_deliveries_gone(topic.number), *self._state.messages.release(released)]
 
 
-def _saved(topic: ActiveTopic) -> Write:
+def saved_topic(topic: ActiveTopic) -> Write:
+    """Return what must be written for a topic that is new or was changed."""
     return Write.resource("topic", topic.body.name, topic.body.SerializeToString(), number=topic.number)

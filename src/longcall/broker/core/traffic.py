@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from longcall.broker.core.ack_ids import AckId, decode_ack_id
 from longcall.broker.core.messages import HeldMessage, Holder
+from longcall.broker.core.schema_checks import SchemaChecks
 from longcall.broker.core.state import BrokerState
 from longcall.broker.core.store import Write
 from longcall.broker.core.subscription import ActiveSubscription
@@ -36,8 +37,11 @@ class _Routed(NamedTuple):
 class Traffic:
     """The messages of a broker."""
 
-    def __init__(self, state: BrokerState, timers: Timers, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, state: BrokerState, timers: Timers, subscriptions: Subscriptions, schemas: SchemaChecks
+    ) -> None:
         self._state = state
+        self._schemas = schemas
         self._subscriptions = subscriptions
         self._timers = timers
 
@@ -48,10 +52,14 @@ class Traffic:
 
         Raises:
             NotFound: there is no such topic.
-            InvalidArgument: a message or the request is too large, or not well-formed; none was published.
+            InvalidArgument: a message or the request is too large, or not well-formed, or not of the
+                topic's schema; none was published.
         """
         topic = self._state.topic(topic_name)
         check_publish(messages, request_bytes=request_bytes)
+        if topic.body.HasField("schema_settings"):
+            messages = await self._schemas.stamped(topic.body.schema_settings, messages)
+            topic = self._state.topic(topic_name)  # it may have gone meanwhile
         ids, routed = self._route(topic, messages)
         if routed:
             await self._state.store.write(_stored(routed), then=partial(self._deliver, routed))

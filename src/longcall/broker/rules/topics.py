@@ -15,7 +15,7 @@ __all__ = ["DELETED_TOPIC", "checked_topic", "updated_topic"]
 
 DELETED_TOPIC: Final = "_deleted-topic_"
 
-_MUTABLE: Final = ("labels", "message_retention_duration")
+_MUTABLE: Final = ("labels", "message_retention_duration", "schema_settings")
 
 
 def checked_topic(topic: Any) -> Any:  # protobuf classes have no hints
@@ -48,5 +48,5 @@ def _check_values(topic: Any) -> None:
     check_labels(topic.labels)
     if topic.HasField("message_retention_duration"):
         check_retention(topic.message_retention_duration)
-    if topic.HasField("schema_settings") or topic.HasField("ingestion_data_source_settings"):
-        raise Unimplemented("schema_settings and ingestion are not available in this broker.")
+    if topic.HasField("ingestion_data_source_settings"):
+        raise Unimplemented("ingestion_data_source_settings is not available in this broker.")

@@ -90,7 +90,7 @@ class Broker:
             BrokerConfigError: the address cannot be listened on.
         """
         _check_address(self._config.host, self._config.port)
-        self._core.state.load(self._store.open())
+        self._core.load(self._store.open())
         self._core.timers.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
         subscriber = SubscriberApi(self._core, self._clock)
@@ -160,7 +160,7 @@ class Broker:
         while True:
             self._store.close()
             try:
-                self._core.state.load(self._store.open())
+                self._core.load(self._store.open())
             except StoreError as error:
                 log.error("%s", error)
                 await asyncio.sleep(_RECOVERY_INTERVAL_S)

@@ -30,7 +30,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 @pytest.fixture
 async def core(store: SqliteStore) -> BrokerCore:
     made = BrokerCore(store, VirtualClock())
-    made.state.load(store.open())
+    made.load(store.open())
     await made.topics.create(Wire.Topic(name=TOPIC))
     await made.subscriptions.create(Wire.Subscription(name=INBOX, topic=TOPIC))
     return made
@@ -84,7 +84,7 @@ async def test_number_of_a_subscription_is_never_used_again(tmp_path: Path) -> N
     for _ in range(3):
         store = SqliteStore(tmp_path)
         core = BrokerCore(store, VirtualClock())  # as if the wall clock had been set back
-        core.state.load(store.open())
+        core.load(store.open())
         if not numbers:
             await core.topics.create(Wire.Topic(name=TOPIC))
         name = f"{INBOX}-{len(numbers)}"

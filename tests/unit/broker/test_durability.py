@@ -67,7 +67,7 @@ class Broker(RuleBasedStateMachine):
     @initialize()
     def set_up(self) -> None:
         async def set_up() -> None:
-            self._core.state.load(self._store.open())
+            self._core.load(self._store.open())
             retention = {"seconds": 3600}
             await self._core.topics.create(Wire.Topic(name=TOPIC, message_retention_duration=retention))
             await self._core.topics.create(Wire.Topic(name=DEAD))
@@ -174,7 +174,7 @@ class Broker(RuleBasedStateMachine):
         self._leases = []
 
         async def load() -> None:
-            self._core.state.load(self._store.open())
+            self._core.load(self._store.open())
 
         self._run(load())
 

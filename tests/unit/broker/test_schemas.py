@@ -64,7 +64,7 @@ class Registry(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self._core.state.load(self._store.open())
+        self._core.load(self._store.open())
 
     @rule(schema_id=IDS)
     def create(self, schema_id: str) -> None:
@@ -98,7 +98,7 @@ class Registry(RuleBasedStateMachine):
         before = _contents(self._core.state)
         self._store.close()
         self._core = BrokerCore(self._store, VirtualClock())
-        self._core.state.load(self._store.open())
+        self._core.load(self._store.open())
         assert _contents(self._core.state) == before
 
     @invariant()

@@ -8,7 +8,7 @@ from longcall.broker.core.schema_compiler import SchemaCompiler
 from longcall.broker.core.schemas import Schemas
 from longcall.broker.core.snapshots import Snapshots
 from longcall.broker.core.state import BrokerState
-from longcall.broker.core.store import Store
+from longcall.broker.core.store import SavedState, Store
 from longcall.broker.core.subscriptions import Subscriptions
 from longcall.broker.core.sweeper import Sweeper
 from longcall.broker.core.timers import Timers
@@ -45,6 +45,11 @@ class BrokerCore:
         self.snapshots = Snapshots(self.state, self.subscriptions)
         self.traffic = Traffic(self.state, self.timers, self.subscriptions, self.schema_checks)
         self.sweeper = Sweeper(self.state, self.timers, self.traffic, self.subscriptions, self.snapshots)
+
+    def load(self, saved: SavedState) -> None:
+        """Start again from what the store has kept."""
+        self.timers.clear()
+        self.state.load(saved)
 
     def end_streams(self) -> None:
         """Tell whoever waits for messages that the broker stops."""

@@ -32,6 +32,10 @@ class Timers:
         if self._alarms[0] is alarm:
             self.on_alarm()
 
+    def clear(self) -> None:
+        """Watch nobody any more."""
+        self._alarms.clear()
+
     def next_s(self) -> float | None:
         """Return when `due` next has something; None: nothing is watched."""
         return self._alarms[0][0] if self._alarms else None

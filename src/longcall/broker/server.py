@@ -23,6 +23,7 @@ from longcall.broker.config import BrokerConfig
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.store import MemoryStore, SqliteStore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
+from longcall.broker.push.pushers import Pushers
 from longcall.broker.wire import Wire
 
 __all__ = ["Broker"]
@@ -59,6 +60,7 @@ class Broker:
             else MemoryStore()
         )
         self._core = BrokerCore(self._store, self._clock)
+        self._pushers = Pushers(self._core, self._clock)
         self._server: grpc.aio.Server | None = None
         self._alarm = asyncio.Event()
         self._health = HealthApi()
@@ -111,6 +113,9 @@ class Broker:
             ) from error
         self._server = server
         await server.start()
+        self._core.state.on_subscription_change = self._pushers.follow
+        for subscription in self._core.state.subscriptions.values():
+            self._pushers.follow(subscription)
         self._tasks = [
             asyncio.create_task(self._keep_time()),
             asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweeper.sweep)),
@@ -123,7 +128,7 @@ class Broker:
             return
         self._health.set_serving(False)
         self._core.end_streams()
-        await server.stop(_DRAIN_S)
+        await asyncio.gather(server.stop(_DRAIN_S), self._pushers.aclose(grace_s=_DRAIN_S))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

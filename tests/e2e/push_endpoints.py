@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -40,6 +41,7 @@ class Endpoint:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/push"
         self.requests: list[Pushed] = []
+        self.answered = 0
         self.abandoned = 0
         self.answer: Callable[[Pushed], int] = lambda _: 204
         self.location = "http://127.0.0.1:1/"
@@ -61,6 +63,10 @@ class Endpoint:
         """Wait until so many requests have come."""
         self.wait_for(lambda: len(self.requests) >= count)
 
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until so many answers are on their way."""
+        self.wait_for(lambda: self.answered >= count)
+
     def wait_for_texts(self, *texts: str) -> None:
         """Wait until exactly these were pushed, in any order."""
         self.wait_for_count(len(texts))
@@ -69,6 +75,11 @@ class Endpoint:
     def took(self, pushed: Pushed) -> None:
         with self._changed:
             self.requests.append(pushed)
+            self._changed.notify_all()
+
+    def answer_sent(self) -> None:
+        with self._changed:
+            self.answered += 1
             self._changed.notify_all()
 
     def lost(self) -> None:
@@ -114,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", "0")
             self.end_headers()
             self.wfile.flush()
+            endpoint.answer_sent()
             self.connection.setblocking(False)
             with suppress(BlockingIOError):
                 if not self.connection.recv(1, socket.MSG_PEEK):
@@ -146,6 +158,18 @@ def running_endpoint() -> Iterator[Endpoint]:
         server.shutdown()
         serving.join()
         server.server_close()
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read one request to its end; nothing, if the connection is closed instead."""
+    data = b""
+    while part := connection.recv(65536):
+        data += part
+        head, found, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?im)^content-length: *(\d+)", head)
+        if found and length and len(body) >= int(length[1]):
+            return data
+    return b""
 
 
 @contextmanager

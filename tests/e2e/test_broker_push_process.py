@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from tests.e2e.push_endpoints import Endpoint, Gate, Pushed, running_endpoint
 from tests.e2e.test_broker_process import INBOX, TOPIC, WAIT_S, broker, clients
 
@@ -40,7 +42,7 @@ def _push_and_publish(address: str, endpoint: Endpoint, *texts: str) -> None:
 def _publish(address: str, text: str, *, key: str) -> None:
     with clients(address) as (publisher, _):
         messages: list[Any] = [{"data": text.encode(), "ordering_key": key}]
-        publisher.publish(topic=TOPIC, messages=messages, timeout=WAIT_S)
+        publisher.publish(topic=TOPIC, messages=messages, retry=None, timeout=WAIT_S)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -83,6 +85,25 @@ def test_stopping_broker_takes_the_ack_of_what_is_under_way(tmp_path: Path, endp
         _publish(second.address, "next", key="a")
         endpoint.wait_for(lambda: "next" in endpoint.texts)
     assert endpoint.texts == ["a", "next"]
+
+
+def test_pushing_goes_on_after_a_full_disk(tmp_path: Path, endpoint: Endpoint) -> None:
+    held = endpoint.answer = Gate()
+    with broker("--data-dir", str(tmp_path)) as process:
+        _push_and_publish(process.address, endpoint, "kept")
+        endpoint.wait_for_count(1)
+        size = max(file.stat().st_size for file in tmp_path.iterdir())
+        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        with pytest.raises(ServiceUnavailable):
+            _publish(process.address, "x" * 100_000, key="lost")
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, unlimited)
+        # The broker has started again from its store: the first request is abandoned, and nothing is lost.
+        endpoint.wait_for(lambda: endpoint.texts == ["kept", "kept"])
+        held.open()
+        endpoint.wait_for(lambda: endpoint.abandoned == 1)
+        _publish(process.address, "next", key="kept")
+        endpoint.wait_for(lambda: endpoint.texts == ["kept", "kept", "next"])
 
 
 def test_broker_that_never_pushes_loads_no_http_client() -> None:

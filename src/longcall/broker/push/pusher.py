@@ -114,7 +114,7 @@ class Pusher:
         One by one: with ordering, there is then at most one of each key under way.
         """
         subscription, consumer = self._subscription, self._consumer
-        with suppress(BrokerError):  # it has ended, and nobody is there to be told
+        try:
             while True:
                 self._set_room()
                 leases = subscription.take(
@@ -131,6 +131,18 @@ class Pusher:
                 for lease in leases:
                     sending = self._spawn(self._send(lease))
                     self._requests[lease.serial] = (sending, self._flow, self._flow.round)
+        except BrokerError:  # it has ended
+            if not self._is_current:
+                self._abandon()
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether the broker still has this subscription: not if it has started again from its store."""
+        return self._core.state.subscriptions.get(self._subscription.name) is self._subscription
+
+    def _abandon(self) -> None:
+        for sending, _, _ in self._requests.values():
+            sending.cancel()
 
     async def _send(self, lease: Lease) -> None:
         subscription = self._subscription
@@ -145,7 +157,7 @@ class Pusher:
         else:
             problem = "" if status in _ACKS else f"status {status}"
         sent = self._requests.pop(lease.serial, None)
-        if sent is None or self._core.state.subscriptions.get(subscription.name) is not subscription:
+        if sent is None or not self._is_current:
             return
         ack_id = encode_ack_id(AckId(subscription.number, lease.message_id, lease.serial))
         if problem:

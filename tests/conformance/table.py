@@ -23,7 +23,7 @@ INTRODUCTION = """\
 
 What one suite, `tests/conformance`, found on each system. `make conformance` runs it and writes this page;
 `LONGCALL_GOOGLE_EMULATOR` names the executable of Google's emulator. A behaviour rests on Google's
-documentation, on comments of `pubsub.proto`, or on recordings of the real service; the real service itself was
+documentation, on comments of `pubsub.proto`, or on recordings of the real service; the service itself was
 not run.
 
 *yes*: does it. *no*: does something else, which is said. *-*: not asked: the double has no API of its own, or

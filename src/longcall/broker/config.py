@@ -19,6 +19,7 @@ class BrokerConfig:
         port: 0: any that is free.
         data_dir: folder for what must last; None: in memory, gone with the process.
         power_safe: with `data_dir`, survive a power cut too; every publish then waits for the disk.
+        testing: serve `longcall.broker.v1.Testing`: inspection, faults, and a clock that can be set forward.
         sweep_interval_s: pause between two looks for what has expired.
     """
 
@@ -26,6 +27,7 @@ class BrokerConfig:
     port: int = 0
     data_dir: Path | None = None
     power_safe: bool = False
+    testing: bool = False
     sweep_interval_s: float = 60.0
 
     def __post_init__(self) -> None:

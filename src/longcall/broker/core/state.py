@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
+from longcall.broker.core.journal import Observer
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
 from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
 from longcall.broker.core.snapshot import ActiveSnapshot
@@ -14,6 +15,7 @@ from longcall.broker.core.store import SavedState, Store
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.core.topic import ActiveTopic
 from longcall.broker.errors import AlreadyExists, NotFound, Unavailable
+from longcall.broker.rules.faults import Faults
 from longcall.broker.rules.names import check_name
 from longcall.broker.rules.schemas import schema_not_found, split_revision
 from longcall.broker.wire import Wire
@@ -36,6 +38,8 @@ class BrokerState:
         snapshots: likewise.
         schemas: by name.
         messages: by id.
+        observer: told what happens to messages.
+        faults: what a test wants to go wrong.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
     """
 
@@ -47,6 +51,8 @@ class BrokerState:
         self.snapshots: dict[str, ActiveSnapshot] = {}
         self.schemas: dict[str, ActiveSchema] = {}
         self.messages = MessageTable()
+        self.observer = Observer()
+        self.faults = Faults()
         self.serials = itertools.count(1)
 
     def now_s(self) -> float:

@@ -15,6 +15,7 @@ import grpc
 from longcall._core.clock import Clock, SystemClock
 from longcall.broker.api.handlers import generic_handlers
 from longcall.broker.api.health import HealthApi
+from longcall.broker.api.iam import IamApi
 from longcall.broker.api.methods import Methods
 from longcall.broker.api.publisher import PublisherApi
 from longcall.broker.api.schema_service import SchemaApi
@@ -95,6 +96,7 @@ class Broker:
         server = grpc.aio.server(options=_OPTIONS)
         subscriber = SubscriberApi(self._core, self._clock)
         services: dict[str, Methods] = {
+            "google.iam.v1.IAMPolicy": IamApi(self._core).methods(),
             "google.pubsub.v1.Publisher": PublisherApi(self._core).methods(),
             "google.pubsub.v1.SchemaService": SchemaApi(self._core).methods(),
             "google.pubsub.v1.Subscriber": subscriber.methods(),

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
+from longcall.broker.core.policy import ResourcePolicy, load_policies
 from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
 from longcall.broker.core.snapshot import ActiveSnapshot
 from longcall.broker.core.store import SavedState, Store
@@ -35,6 +36,7 @@ class BrokerState:
         subscriptions: the expired too, until they are swept away.
         snapshots: likewise.
         schemas: by name.
+        policies: by the name of their resource; also of some that are gone, until they are swept away.
         messages: by id.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
     """
@@ -46,6 +48,7 @@ class BrokerState:
         self.subscriptions: dict[str, ActiveSubscription] = {}
         self.snapshots: dict[str, ActiveSnapshot] = {}
         self.schemas: dict[str, ActiveSchema] = {}
+        self.policies: dict[str, ResourcePolicy] = {}
         self.messages = MessageTable()
         self.serials = itertools.count(1)
 
@@ -108,6 +111,7 @@ class BrokerState:
             former.end(Unavailable("The broker has started again from its store; try again."))
         self.topics, self.subscriptions, self.snapshots = {}, {}, {}
         self.schemas = load_schemas(state)
+        self.policies = load_policies(state)
         self.messages = MessageTable()
         now_s = self.now_s()
         newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])

@@ -5,6 +5,7 @@ Rests on the comments of `google/iam/v1/iam_policy.proto` and `policy.proto`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -74,7 +75,7 @@ class Policies:
                 "There were concurrent policy changes. Please retry the whole read-modify-write with "
                 "exponential backoff."
             )
-        body.etag = b"\x07" + next(self._state.serials).to_bytes(7, "big")
+        body.etag = secrets.token_bytes(8)
         number = self._number_of(resource)
         self._state.policies[resource] = ResourcePolicy(number, body)
         saved = Write.resource("policy", resource, body.SerializeToString(), number=number)

@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: help setup demo test lint types imports check bench lock clean
+.PHONY: help setup demo test chaos conformance lint types imports check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -30,6 +30,12 @@ demo: $(READY) ## run the main job: broker, service, a real Airflow, two green D
 
 test: $(READY) ## pass the tests
 	$(BIN)/python -m pytest
+
+chaos: $(READY) ## kill -9, a hundred times over
+	$(BIN)/python -m pytest -s tests/chaos --rounds 100
+
+conformance: $(READY) ## ours and Google's emulator (LONGCALL_GOOGLE_EMULATOR) side by side; writes the table of the docs
+	$(BIN)/python -m pytest tests/conformance --conformance-table docs/reference/broker-conformance.md
 
 lint: $(READY)
 	$(BIN)/ruff check src tests bench

@@ -93,7 +93,7 @@ def opened(name: str) -> Iterator[tuple[Callable[[], Transport], Callable[[float
             yield lambda: PubSubTransport(emulator_host=address), lambda _seconds: None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def google_address() -> Iterator[str]:
     with google_emulator() as address:
         yield address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 PROJECT = "projects/p"
-WAIT_S = 20.0
+WAIT_S = float(os.environ.get("LONGCALL_CONFORMANCE_WAIT_S", "20"))
 DAY_S = 86400
 
 

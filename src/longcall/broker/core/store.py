@@ -10,6 +10,7 @@ survives the death of the process; a power cut may take the last moments.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -218,7 +219,7 @@ class SqliteStore:
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:
         self._path = folder / "broker.sqlite"
-        self._wal = folder / "broker.sqlite-wal"
+        self._wal = f"{self._path}-wal"
         self._power_safe = power_safe
         self._on_failure = on_failure
         self._db: sqlite3.Connection | None = None
@@ -330,7 +331,7 @@ class SqliteStore:
         _settle(batches, error)
         if self._db is None or self._thread is None or self._failure is not None:
             self._is_busy = False
-        elif self._wal.stat().st_size > _WAL_BYTES:
+        elif os.stat(self._wal).st_size > _WAL_BYTES:  # noqa: PTH116 - a third of the time, at each commit
             checkpoint = loop.run_in_executor(self._thread, _checkpoint, self._db)
             checkpoint.add_done_callback(lambda _: self._continue(loop))
         else:

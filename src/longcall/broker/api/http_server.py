@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["HttpLimits", "HttpServer"]
 
-_DRAIN_S: Final = 1
+_DRAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,6 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=_DRAIN_S,
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -96,6 +95,22 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.is_over.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close; what is under way has a moment to be answered."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_DRAIN_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that have closed tell so
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class _Connection(H11Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,10 +158,17 @@ class _Fuse:
     def light(self, transport: asyncio.Transport) -> None:
         """Begin to wait. One that burns already is left alone."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._length_s, transport.abort)
+            self._timer = asyncio.get_running_loop().call_later(self._length_s, _cut_off, transport)
 
     def put_out(self) -> None:
         """Wait no longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _cut_off(transport: asyncio.Transport) -> None:
+    """End a connection, and let the kernel keep nothing of it either."""
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from longcall._core.clock import Clock
 from longcall.broker.core.journal import Observer
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
+from longcall.broker.core.policy import ResourcePolicy, load_policies
 from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
 from longcall.broker.core.snapshot import ActiveSnapshot
 from longcall.broker.core.store import SavedState, Store
@@ -37,6 +38,7 @@ class BrokerState:
         subscriptions: the expired too, until they are swept away.
         snapshots: likewise.
         schemas: by name.
+        policies: by the name of their resource; also of some that are gone, until they are swept away.
         messages: by id.
         observer: told what happens to messages.
         faults: what a test wants to go wrong.
@@ -50,6 +52,7 @@ class BrokerState:
         self.subscriptions: dict[str, ActiveSubscription] = {}
         self.snapshots: dict[str, ActiveSnapshot] = {}
         self.schemas: dict[str, ActiveSchema] = {}
+        self.policies: dict[str, ResourcePolicy] = {}
         self.messages = MessageTable()
         self.observer = Observer()
         self.faults = Faults()
@@ -114,6 +117,7 @@ class BrokerState:
             former.end(Unavailable("The broker has started again from its store; try again."))
         self.topics, self.subscriptions, self.snapshots = {}, {}, {}
         self.schemas = load_schemas(state)
+        self.policies = load_policies(state)
         self.messages = MessageTable()
         now_s = self.now_s()
         newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])

@@ -18,10 +18,12 @@ from uuid import uuid4
 
 import pytest
 from tests.conformance.pubsub import PubSub, connected
+from tests.conformance.rest import connected_by_http
 from tests.conformance.table import Table, page
 
+from longcall.broker import BrokerConfig
 from longcall.contract import Message
-from longcall.testing.broker import running_broker
+from longcall.testing.broker import running_broker, started_broker
 from longcall.testing.clock import VirtualClock
 from longcall.transport import Delivery, InboxSpec, InboxStream, Transport
 from longcall.transport.memory import MemoryBackend, MemoryTransport
@@ -102,11 +104,19 @@ def google_address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=[name for name in SYSTEMS if name != "memory"])
+@pytest.fixture(params=[*(name for name in SYSTEMS if name != "memory"), "http"])
 def pubsub(request: pytest.FixtureRequest) -> Iterator[PubSub]:
-    """A server of the Pub/Sub API. Ours is new for each test, and its time is the test's."""
-    if request.param == "broker":
-        clock = VirtualClock()
+    """A server of the Pub/Sub API. Ours is new for each test, and its time is the test's.
+
+    `http` is ours too, by Google's own client of the HTTP/JSON API.
+    """
+    clock = VirtualClock()
+    if request.param == "http":
+        with started_broker(BrokerConfig(http_port=0), clock=clock) as broker:
+            assert broker.http_address
+            with connected_by_http(broker.http_address, clock.advance) as server:
+                yield server
+    elif request.param == "broker":
         with (
             running_broker(clock=clock) as address,
             connected(request.param, address, clock.advance) as server,

@@ -87,6 +87,8 @@ def test_attribute_limits(pubsub: PubSub, attributes: dict[str, str]) -> None:
 @pytest.mark.emulator_deviates("10.0 MB are accepted")
 def test_request_size(pubsub: PubSub) -> None:
     """A request has 10,000,000 bytes at most"""
+    if pubsub.name == "http":
+        pytest.skip("as JSON it is larger than any request may be")
     with refused("INVALID_ARGUMENT", "but the maximum value is 10000000."):
         pubsub.publish(pubsub.topic(), "x" * 10_000_000)
 

@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from longcall._core.errors import LongcallError
 
 __all__ = [
+    "Aborted",
     "AlreadyExists",
     "BrokerConfigError",
     "BrokerError",
@@ -71,6 +72,12 @@ class AlreadyExists(BrokerError):
     """What the request would create is there."""
 
     code = "ALREADY_EXISTS"
+
+
+class Aborted(BrokerError):
+    """What the request rests on has changed meanwhile: read it again first."""
+
+    code = "ABORTED"
 
 
 class FailedPrecondition(BrokerError):

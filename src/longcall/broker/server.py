@@ -1,30 +1,35 @@
-"""The broker as a server: store, core, timers and the gRPC port, started and stopped together."""
+"""The broker as a server: store, core, timers and the ports, started and stopped together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import grpc
 
 from longcall._core.clock import Clock, SystemClock
 from longcall.broker.api.handlers import generic_handlers
 from longcall.broker.api.health import HealthApi
+from longcall.broker.api.iam import IamApi
 from longcall.broker.api.methods import Methods
 from longcall.broker.api.publisher import PublisherApi
 from longcall.broker.api.schema_service import SchemaApi
 from longcall.broker.api.subscriber import SubscriberApi
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core.broker_core import BrokerCore
+from longcall.broker.core.reset import reset
 from longcall.broker.core.store import MemoryStore, SqliteStore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
 from longcall.broker.push.pushers import Pushers
 from longcall.broker.wire import Wire
+
+if TYPE_CHECKING:
+    from longcall.broker.api.http_server import HttpServer
 
 __all__ = ["Broker"]
 
@@ -47,6 +52,7 @@ class Broker:
 
     Attributes:
         port: where it listens, once started.
+        http_port: where it listens for HTTP, once started; None: nowhere.
     """
 
     def __init__(self, config: BrokerConfig | None = None, *, clock: Clock | None = None) -> None:
@@ -65,13 +71,19 @@ class Broker:
         self._alarm = asyncio.Event()
         self._health = HealthApi()
         self._tasks: list[asyncio.Task[None]] = []
+        self._http: HttpServer | None = None
         self.port = self._config.port
+        self.http_port = self._config.http_port
 
     @property
     def address(self) -> str:
         """`host:port`: the value of PUBSUB_EMULATOR_HOST."""
-        host = self._config.host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return _joined(self._config.host, self.port)
+
+    @property
+    def http_address(self) -> str | None:
+        """`host:port` of the HTTP/JSON API; None: there is none."""
+        return None if self.http_port is None else _joined(self._config.host, self.http_port)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -91,12 +103,13 @@ class Broker:
             StoreError: the data directory cannot be used; nothing in it was changed.
             BrokerConfigError: the address cannot be listened on.
         """
-        _check_address(self._config.host, self._config.port)
+        _listening(self._config.host, self._config.port).close()  # gRPC prints its reasons, and raises none
         self._core.load(self._store.open())
         self._core.timers.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
         subscriber = SubscriberApi(self._core, self._clock)
         services: dict[str, Methods] = {
+            "google.iam.v1.IAMPolicy": IamApi(self._core).methods(),
             "google.pubsub.v1.Publisher": PublisherApi(self._core).methods(),
             "google.pubsub.v1.SchemaService": SchemaApi(self._core).methods(),
             "google.pubsub.v1.Subscriber": subscriber.methods(),
@@ -111,8 +124,16 @@ class Broker:
             raise BrokerConfigError(
                 f"cannot listen on {self.address}: in use or not permitted; choose another port"
             ) from error
-        self._server = server
+        try:
+            http = self._make_http(services)
+        except BrokerConfigError:
+            await server.stop(None)
+            self._store.close()
+            raise
+        self._server, self._http = server, http
         await server.start()
+        if http is not None:
+            await http.start()
         self._core.state.on_subscription_change = self._pushers.follow
         for subscription in self._core.state.subscriptions.values():
             self._pushers.follow(subscription)
@@ -128,7 +149,11 @@ class Broker:
             return
         self._health.set_serving(False)
         self._core.end_streams()
-        await asyncio.gather(server.stop(_DRAIN_S), self._pushers.aclose(grace_s=_DRAIN_S))
+        await asyncio.gather(
+            server.stop(_DRAIN_S),
+            self._pushers.aclose(grace_s=_DRAIN_S),
+            *([self._http.stop()] if self._http else []),
+        )
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,6 +179,21 @@ class Broker:
         """Do at once what the clock says is due; for tests that move a clock of their own."""
         self._core.sweeper.end_leases()
         await self._core.sweeper.sweep()
+
+    def _make_http(self, services: Mapping[str, Methods]) -> HttpServer | None:
+        """Listen for HTTP, if that is wanted. Who does not want it need not have its libraries in memory."""
+        if self._config.http_port is None:
+            return None
+        try:
+            from longcall.broker.api.http import HttpApi
+            from longcall.broker.api.http_server import HttpLimits, HttpServer
+        except ImportError as error:
+            raise BrokerConfigError(f"http_port: {error}: pip install 'longcall[broker]'") from error
+        listener = _listening(self._config.host, self._config.http_port)
+        self.http_port = listener.getsockname()[1]
+        limits = HttpLimits()
+        app = HttpApi(services, reset=lambda: reset(self._core), body_timeout_s=limits.body_s)
+        return HttpServer(app, listener, limits)
 
     def _begin_recovery(self) -> None:
         log.error("The store could not be written: nothing is accepted until it can be again")
@@ -194,15 +234,26 @@ class Broker:
                 log.error("%s", error)
 
 
-def _check_address(host: str, port: int) -> None:
-    """Return if the address can be listened on: gRPC prints its reasons, and raises none."""
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, or raise BrokerConfigError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise BrokerConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port"
-        ) from error
+        raise _cannot_listen(host, port, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> BrokerConfigError:
+    return BrokerConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port")

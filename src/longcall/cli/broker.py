@@ -57,6 +57,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8085, help="default: %(default)s; 0: any that is free")
     parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="serve the HTTP/JSON API, too; 0: any (default: do not)"
+    )
+    parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
@@ -92,7 +95,14 @@ def run(args: argparse.Namespace) -> int:
     from longcall.broker import Broker, BrokerConfig
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
-    config = BrokerConfig(host=args.host, port=args.port, data_dir=args.data_dir, power_safe=args.power_safe)
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+    config = BrokerConfig(
+        host=args.host,
+        port=args.port,
+        http_port=args.http_port,
+        data_dir=args.data_dir,
+        power_safe=args.power_safe,
+    )
     topics = [name if "/" in name else f"projects/{args.project}/topics/{name}" for name in args.topic]
     asyncio.run(_serve(lambda: Broker(config), topics))
     return 0
@@ -107,5 +117,7 @@ async def _serve(make: Callable[[], Broker], topics: list[str]) -> None:
             await broker.ensure_topic(name)
         print(f"Server started, listening on {broker.port}")
         print(f"  export PUBSUB_EMULATOR_HOST={broker.address}", flush=True)
+        if broker.http_address is not None:
+            print(f"  HTTP/JSON: http://{broker.http_address}/v1/projects/PROJECT/topics", flush=True)
         await ended.wait()
         print("Stopping", flush=True)

@@ -12,7 +12,7 @@ from longcall._core.clock import Clock
 from longcall.broker import Broker, BrokerConfig
 from longcall.testing.clock import VirtualClock
 
-__all__ = ["running_broker"]
+__all__ = ["running_broker", "started_broker"]
 
 
 @contextmanager
@@ -25,6 +25,13 @@ def running_broker(config: BrokerConfig | None = None, *, clock: Clock | None = 
         config: by default any free port, nothing kept.
         clock: with a `VirtualClock`, leases, expirations and retention end when it is advanced past them.
     """
+    with started_broker(config, clock=clock) as broker:
+        yield broker.address
+
+
+@contextmanager
+def started_broker(config: BrokerConfig | None = None, *, clock: Clock | None = None) -> Iterator[Broker]:
+    """As `running_broker`, but yield the broker, for all its addresses. Its methods are not to be called."""
     started: Future[Broker] = Future()
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
@@ -48,7 +55,7 @@ def running_broker(config: BrokerConfig | None = None, *, clock: Clock | None = 
         stack.callback(loop.close)
         stack.callback(thread.join)
         stack.callback(loop.call_soon_threadsafe, ended.set)
-        address = started.result().address
+        broker = started.result()
         if isinstance(clock, VirtualClock):
             stack.enter_context(clock.listening(tick))
-        yield address
+        yield broker

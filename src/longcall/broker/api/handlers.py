@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
-from longcall.broker.api.methods import Methods
+from longcall.broker.api.methods import Methods, not_here
 from longcall.broker.errors import BrokerError, InvalidArgument, StoreError
 from longcall.broker.wire import Wire
 
@@ -61,10 +61,7 @@ class _NotHere(grpc.GenericRpcHandler):
             return None
 
         async def refuse(_: Any, call: Call) -> None:
-            await call.abort(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"{service}.{method} is not available in this broker; on Google Pub/Sub it may be.",
-            )
+            await call.abort(grpc.StatusCode.UNIMPLEMENTED, str(not_here(service, method)))
 
         return grpc.unary_unary_rpc_method_handler(refuse)
 

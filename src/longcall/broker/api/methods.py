@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Context", "Method", "Methods", "name_of"]
+from longcall.broker.errors import Unimplemented
+
+__all__ = ["Context", "Method", "Methods", "name_of", "not_here"]
 
 
 class Context(Protocol):
@@ -28,3 +30,8 @@ Methods: TypeAlias = Mapping[str, tuple[Method, Any]]
 def name_of(resource: Any) -> str:
     """Return the name of a topic, subscription, snapshot or schema."""
     return str(resource.name)
+
+
+def not_here(service: str, method: str) -> Unimplemented:
+    """Return the refusal of a method of Google Pub/Sub that the broker does not have."""
+    return Unimplemented(f"{service}.{method} is not available in this broker; on Google Pub/Sub it may be.")

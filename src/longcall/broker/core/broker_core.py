@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longcall._core.clock import Clock
+from longcall.broker.core.policies import Policies
 from longcall.broker.core.schema_checks import SchemaChecks
 from longcall.broker.core.schema_compiler import SchemaCompiler
 from longcall.broker.core.schemas import Schemas
@@ -28,6 +29,7 @@ class BrokerCore:
         subscriptions: likewise, and detach.
         snapshots: likewise, and seek.
         schemas: likewise, and their revisions.
+        policies: of IAM: set and read.
         schema_checks: messages against them.
         traffic: publish, acknowledge, extend.
         timers: when leases end.
@@ -44,7 +46,10 @@ class BrokerCore:
         self.subscriptions = Subscriptions(self.state)
         self.snapshots = Snapshots(self.state, self.subscriptions)
         self.traffic = Traffic(self.state, self.timers, self.subscriptions, self.schema_checks)
-        self.sweeper = Sweeper(self.state, self.timers, self.traffic, self.subscriptions, self.snapshots)
+        self.policies = Policies(self.state)
+        self.sweeper = Sweeper(
+            self.state, self.timers, self.traffic, self.subscriptions, self.snapshots, self.policies
+        )
 
     def load(self, saved: SavedState) -> None:
         """Start again from what the store has kept."""

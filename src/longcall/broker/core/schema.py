@@ -43,6 +43,11 @@ class ActiveSchema:
     deleted: dict[str, int] = field(default_factory=dict)
 
     @property
+    def number(self) -> int:
+        """Of the first revision: tells it from an earlier schema of the same name."""
+        return min([*self.deleted.values(), *(each.number for each in self.revisions)])
+
+    @property
     def newest(self) -> Revision:
         """What the name alone stands for."""
         return self.revisions[-1]

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
+from longcall.broker.core.journal import Observer
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
+from longcall.broker.core.policy import ResourcePolicy, load_policies
 from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
 from longcall.broker.core.snapshot import ActiveSnapshot
 from longcall.broker.core.store import SavedState, Store
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.core.topic import ActiveTopic
 from longcall.broker.errors import AlreadyExists, NotFound, Unavailable
+from longcall.broker.rules.faults import Faults
 from longcall.broker.rules.names import check_name
 from longcall.broker.rules.schemas import schema_not_found, split_revision
 from longcall.broker.wire import Wire
@@ -35,7 +38,10 @@ class BrokerState:
         subscriptions: the expired too, until they are swept away.
         snapshots: likewise.
         schemas: by name.
+        policies: by the name of their resource; also of some that are gone, until they are swept away.
         messages: by id.
+        observer: told what happens to messages.
+        faults: what a test wants to go wrong.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
         on_subscription_change: called after a subscription was created, loaded, updated, detached or deleted.
     """
@@ -47,7 +53,10 @@ class BrokerState:
         self.subscriptions: dict[str, ActiveSubscription] = {}
         self.snapshots: dict[str, ActiveSnapshot] = {}
         self.schemas: dict[str, ActiveSchema] = {}
+        self.policies: dict[str, ResourcePolicy] = {}
         self.messages = MessageTable()
+        self.observer = Observer()
+        self.faults = Faults()
         self.serials = itertools.count(1)
         self.on_subscription_change: Callable[[ActiveSubscription], object] = lambda _: None
 
@@ -111,6 +120,7 @@ class BrokerState:
             former.end(Unavailable("The broker has started again from its store; try again."))
         self.topics, self.subscriptions, self.snapshots = {}, {}, {}
         self.schemas = load_schemas(state)
+        self.policies = load_policies(state)
         self.messages = MessageTable()
         now_s = self.now_s()
         newest = max([0, *(row[0] for row in state.messages), *(each.number for each in state.resources)])

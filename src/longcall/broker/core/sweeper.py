@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
+from longcall.broker.core.policies import Policies
 from longcall.broker.core.snapshots import Snapshots
 from longcall.broker.core.state import BrokerState
 from longcall.broker.core.store import Write
@@ -36,18 +37,21 @@ class Sweeper:
         traffic: Traffic,
         subscriptions: Subscriptions,
         snapshots: Snapshots,
+        policies: Policies,
     ) -> None:
         self._state = state
         self._timers = timers
         self._traffic = traffic
         self._subscriptions = subscriptions
         self._snapshots = snapshots
+        self._policies = policies
 
     def end_leases(self) -> None:
         """End the leases, rests and pauses whose time has come."""
         now_s = self._state.clock.monotonic_s()
         for subscription in self._timers.due(now_s):
-            subscription.queue.expire(now_s=now_s)
+            for message_id in subscription.queue.expire(now_s=now_s):
+                self._state.observer.note("expired", subscription.name, message_id)
             self._traffic.set_aside(subscription)
             subscription.notify()
             self._timers.watch(subscription)
@@ -77,6 +81,7 @@ class Sweeper:
                 writes += self._snapshots.remove(snapshot)
         for topic in self._state.topics.values():
             writes += self._sweep_topic(topic, now_s)
+        writes += self._policies.remove_orphans()
         if writes:
             await self._state.store.write(writes)
 

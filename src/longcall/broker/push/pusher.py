@@ -129,6 +129,9 @@ class Pusher:
                     continue
                 self._core.timers.watch(subscription)
                 for lease in leases:
+                    self._core.state.observer.note(
+                        "delivered", subscription.name, lease.message_id, attempt=lease.attempt
+                    )
                     sending = self._spawn(self._send(lease))
                     self._requests[lease.serial] = (sending, self._flow, self._flow.round)
         except BrokerError:  # it has ended

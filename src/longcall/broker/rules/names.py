@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 from longcall.broker.errors import InvalidArgument
 
-__all__ = ["check_labels", "check_name", "check_project", "project_of"]
+__all__ = ["check_labels", "check_name", "check_project", "check_resource_name", "project_of"]
 
 _ID = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_\-]{0,127}")
+_COLLECTIONS = ("topics", "subscriptions", "snapshots", "schemas")
 _MAX_LABELS = 64
 _MAX_LABEL_LENGTH = 63
 
@@ -31,6 +32,19 @@ def check_name(name: str, collection: str) -> str:
     if not well_formed or not _PROJECT.fullmatch(parts[1]) or not _ID.fullmatch(parts[3]):
         raise InvalidArgument(f"Invalid [{collection}] name: (name={name[:300]})")
     return name
+
+
+def check_resource_name(name: str) -> str:
+    """Return the collection of `projects/{project}/{collection}/{id}`: `topics`, for instance.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    collection = "".join(name.split("/")[2:3])
+    if collection not in _COLLECTIONS:
+        raise InvalidArgument(f"Invalid resource name: (name={name[:300]})")
+    check_name(name, collection)
+    return collection
 
 
 def check_project(path: str) -> str:

@@ -25,7 +25,8 @@ Point Google's clients at it, in any language:
 
 It speaks Google's gRPC API: topics and subscriptions, filters, pull and streaming
 pull, push to HTTP endpoints, ordering keys, exactly-once delivery, retry policies and
-dead letters, snapshots and seek, retention, expiration, schemas, health.
+dead letters, snapshots and seek, retention, expiration, schemas, IAM policies, health.
+With --http-port the same as HTTP/JSON, for gcloud, Terraform and curl.
 
 What survives the broker:
   in memory (default)   nothing

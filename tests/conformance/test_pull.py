@@ -29,7 +29,6 @@ def test_no_more_than_asked(pubsub: PubSub) -> None:
     assert len(pubsub.receive(name, 5 - len(first))) == 5 - len(first)
 
 
-@pytest.mark.emulator_deviates("waits for longer than two minutes; here, until the client's deadline")
 def test_empty_pull_ends(pubsub: PubSub) -> None:
     """A pull of an empty subscription waits for a while and returns nothing, before the client's deadline"""
     _, name = pubsub.pair()

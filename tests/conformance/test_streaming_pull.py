@@ -143,7 +143,6 @@ def test_half_close(pubsub: PubSub) -> None:
             stream.next()
 
 
-@pytest.mark.emulator_deviates("no properties")
 def test_properties(pubsub: PubSub) -> None:
     """Every response says whether the subscription is ordered and exactly-once"""
     topic, name = pubsub.pair(enable_message_ordering=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "ShiftedClock", "SystemClock"]
 
 
 class Clock(Protocol):
@@ -31,3 +31,23 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the wall clock's instant in UTC."""
         return datetime.now(UTC)
+
+
+class ShiftedClock:
+    """Another clock, set forward as far as somebody wants."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        """Return the other clock's seconds, and those it was set forward."""
+        return self._clock.monotonic_s() + self._ahead_s
+
+    def now(self) -> datetime:
+        """Return the other clock's instant, and what it was set forward."""
+        return self._clock.now() + timedelta(seconds=self._ahead_s)
+
+    def advance(self, seconds: float) -> None:
+        """Set it forward."""
+        self._ahead_s += seconds

@@ -20,6 +20,7 @@ class BrokerConfig:
         http_port: of the HTTP/JSON API; 0: any that is free; None: there is none.
         data_dir: folder for what must last; None: in memory, gone with the process.
         power_safe: with `data_dir`, survive a power cut too; every publish then waits for the disk.
+        testing: serve `longcall.broker.v1.Testing`: inspection, faults, and a clock that can be set forward.
         sweep_interval_s: pause between two looks for what has expired.
     """
 
@@ -28,6 +29,7 @@ class BrokerConfig:
     http_port: int | None = None
     data_dir: Path | None = None
     power_safe: bool = False
+    testing: bool = False
     sweep_interval_s: float = 60.0
 
     def __post_init__(self) -> None:

@@ -6,14 +6,35 @@ path uses what is below them. google-cloud-pubsub brings the definitions.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1.types import pubsub as _types
 from google.pubsub_v1.types import schema as _schema_types
 
-__all__ = ["Duration", "Empty", "Wire", "seconds_of", "set_seconds"]
+__all__ = ["Code", "Duration", "Empty", "Wire", "seconds_of", "set_seconds"]
+
+
+Code: TypeAlias = Literal[
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+"""The statuses with which a request can be refused."""
 
 
 class Wire:

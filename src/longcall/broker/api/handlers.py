@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from longcall.broker.api.methods import Methods, not_here
-from longcall.broker.errors import BrokerError, StoreError
+from longcall.broker.errors import BrokerError, InvalidArgument, StoreError
 from longcall.broker.wire import Wire
 
 __all__ = ["StreamingPullMethod", "generic_handlers"]
@@ -41,8 +42,7 @@ def generic_handlers(
         }
         if service == _SUBSCRIBER:
             rpcs["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
-                _refusing(streaming_pull),
-                request_deserializer=Wire.StreamingPullRequest.FromString,
+                _refusing(_read_stream(streaming_pull)),
                 response_serializer=Wire.StreamingPullResponse.SerializeToString,
             )
         handlers.append(grpc.method_handlers_generic_handler(service, rpcs))
@@ -67,9 +67,25 @@ class _NotHere(grpc.GenericRpcHandler):
 
 
 def _unary(method: Callable[[Any, Call], Awaitable[Any]], kind: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    return grpc.unary_unary_rpc_method_handler(
-        _refusing(method), request_deserializer=kind.FromString, response_serializer=_serialize
-    )
+    async def read(body: bytes, call: Call) -> Any:
+        return await method(_parse(kind, body), call)
+
+    return grpc.unary_unary_rpc_method_handler(_refusing(read), response_serializer=_serialize)
+
+
+def _read_stream(method: StreamingPullMethod) -> StreamingPullMethod:
+    async def read(bodies: AsyncIterator[bytes], call: Call) -> None:
+        await method((_parse(Wire.StreamingPullRequest, body) async for body in bodies), call)
+
+    return read
+
+
+def _parse(kind: Any, body: bytes) -> Any:
+    """Read a request; done here, since gRPC itself answers UNKNOWN, and logs a traceback."""
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise InvalidArgument("The request cannot be parsed.") from error
 
 
 def _serialize(message: Any) -> bytes:

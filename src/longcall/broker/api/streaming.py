@@ -147,6 +147,7 @@ def received_messages(core: BrokerCore, subscription: ActiveSubscription, leases
     counts = subscription.queue.rules.max_attempts is not None
     received = []
     for lease in leases:
+        core.state.observer.note("delivered", subscription.name, lease.message_id, attempt=lease.attempt)
         ack_id = encode_ack_id(AckId(subscription.number, lease.message_id, lease.serial))
         message = Wire.ReceivedMessage(ack_id=ack_id, message=core.traffic.message(lease.message_id).body)
         if counts:

@@ -312,6 +312,13 @@ class DeliveryQueue:
             heapq.heappop(self._timers)  # of a lease that was extended or has ended
         return None
 
+    def hurry(self, message_id: int) -> None:
+        """End the rest of a message now. One that does not rest is left alone."""
+        entry = self._entries.get(message_id)
+        if entry is not None and entry.rests_until_s is not None:
+            self._end_rest(entry)
+            self._make_ready(entry)
+
     def take_exhausted(self) -> list[tuple[int, int]]:
         """Return the messages that have failed too often since the last time, and how often.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
+from longcall.broker.core.journal import Observer
 from longcall.broker.core.messages import HeldMessage, Holder, MessageTable
 from longcall.broker.core.policy import ResourcePolicy, load_policies
 from longcall.broker.core.schema import ActiveSchema, Revision, load_schemas
@@ -15,6 +16,7 @@ from longcall.broker.core.store import SavedState, Store
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.core.topic import ActiveTopic
 from longcall.broker.errors import AlreadyExists, NotFound, Unavailable
+from longcall.broker.rules.faults import Faults
 from longcall.broker.rules.names import check_name
 from longcall.broker.rules.schemas import schema_not_found, split_revision
 from longcall.broker.wire import Wire
@@ -38,6 +40,8 @@ class BrokerState:
         schemas: by name.
         policies: by the name of their resource; also of some that are gone, until they are swept away.
         messages: by id.
+        observer: told what happens to messages.
+        faults: what a test wants to go wrong.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
     """
 
@@ -50,6 +54,8 @@ class BrokerState:
         self.schemas: dict[str, ActiveSchema] = {}
         self.policies: dict[str, ResourcePolicy] = {}
         self.messages = MessageTable()
+        self.observer = Observer()
+        self.faults = Faults()
         self.serials = itertools.count(1)
 
     def now_s(self) -> float:

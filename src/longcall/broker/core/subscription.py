@@ -75,9 +75,18 @@ class ActiveSubscription:
         if self.is_push and not was_push:
             self.interrupt(_not_pullable())
 
-    def receive(self, message_id: int, held: HeldMessage) -> None:
-        """Queue a message that was published."""
-        self.queue.add(message_id, held.size_bytes, key=held.body.ordering_key)
+    def receive(
+        self,
+        message_id: int,
+        held: HeldMessage,
+        *,
+        delay_s: float = 0.0,
+        now_s: float = 0.0,
+        copies: int = 0,
+    ) -> None:
+        """Queue a message that was published; `delay_s` and `copies` as `DeliveryQueue.add` has them."""
+        key = held.body.ordering_key
+        self.queue.add(message_id, held.size_bytes, key=key, delay_s=delay_s, now_s=now_s, copies=copies)
 
     def restore(self, message_id: int, held: HeldMessage, *, acked: bool) -> None:
         """Queue a message that the store has kept, or keep one that is acknowledged."""

@@ -50,7 +50,8 @@ class Sweeper:
         """End the leases and rests whose time has come."""
         now_s = self._state.clock.monotonic_s()
         for subscription in self._timers.due(now_s):
-            subscription.queue.expire(now_s=now_s)
+            for message_id in subscription.queue.expire(now_s=now_s):
+                self._state.observer.note("expired", subscription.name, message_id)
             self._traffic.set_aside(subscription)
             subscription.notify()
             self._timers.watch(subscription)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from longcall.broker.core.ack_ids import AckId, decode_ack_id
 from longcall.broker.core.messages import HeldMessage, Holder
@@ -24,6 +24,8 @@ from longcall.broker.wire import Wire
 __all__ = ["Traffic"]
 
 log = logging.getLogger(__name__)
+
+_UNTIL_THE_NEXT_S: Final = 3600.0
 
 
 class _Routed(NamedTuple):
@@ -44,6 +46,7 @@ class Traffic:
         self._schemas = schemas
         self._subscriptions = subscriptions
         self._timers = timers
+        self._held_back: dict[ActiveSubscription, int] = {}  # by a reorder, until the next message comes
 
     async def publish(self, topic_name: str, messages: Sequence[Any], *, request_bytes: int) -> list[str]:
         """Store messages for every subscription whose filter matches, then deliver; return their ids.
@@ -63,6 +66,8 @@ class Traffic:
         ids, routed = self._route(topic, messages)
         if routed:
             await self._state.store.write(_stored(routed), then=partial(self._deliver, routed))
+        for message_id, message in zip(ids, messages, strict=True):
+            self._state.observer.note("published", topic_name, int(message_id), message=message)
         return ids
 
     def message(self, message_id: int) -> HeldMessage:
@@ -91,6 +96,8 @@ class Traffic:
             done += outcome.settled
             if not outcome.valid:
                 invalid.append(text)
+        for message_id in done:
+            self._state.observer.note("acknowledged", subscription.name, message_id)
         subscription.notify()
         if done or subscription.is_exactly_once:  # also for a repeat: what it confirms must be durable
             await self._state.store.write(self._subscriptions.settle(subscription, done))
@@ -109,12 +116,14 @@ class Traffic:
                 nothing was changed.
         """
         now_s = self._state.clock.monotonic_s()
-        invalid = [
-            text
-            for text, ack in self._decoded(subscription, ack_ids)
-            if ack is None
-            or not subscription.queue.extend(ack.message_id, ack.serial, now_s=now_s, lease_s=lease_s)
-        ]
+        invalid = []
+        for text, ack in self._decoded(subscription, ack_ids):
+            if ack is None or not subscription.queue.extend(
+                ack.message_id, ack.serial, now_s=now_s, lease_s=lease_s
+            ):
+                invalid.append(text)
+            elif lease_s == 0:
+                self._state.observer.note("nacked", subscription.name, ack.message_id)
         self.set_aside(subscription)
         self._timers.watch(subscription)
         if lease_s == 0:
@@ -137,6 +146,7 @@ class Traffic:
                 attempts,
                 policy.dead_letter_topic,
             )
+            self._state.observer.note("dead_lettered", subscription.name, message_id)
             letter = dead_letter(self.message(message_id).body, subscription.name, attempts)
             _, routed = self._route(topic, [letter])
             writes = [*_stored(routed), *self._subscriptions.drop(subscription, [message_id])]
@@ -149,7 +159,7 @@ class Traffic:
         for message in messages:
             message_id = next(self._state.serials)
             ids.append(str(message_id))
-            receivers = topic.receivers(message.attributes)
+            receivers = self._spared(message_id, topic.receivers(message.attributes))
             if not receivers:
                 continue
             body = Wire.PubsubMessage()
@@ -166,12 +176,46 @@ class Traffic:
                 if receiver.is_deleted:  # while the message was written
                     continue
                 held.holders += 1
-                receiver.receive(message_id, held)
                 if isinstance(receiver, ActiveSubscription):
+                    self._queue(receiver, message_id, held)
                     touched.add(receiver)
+                else:
+                    receiver.receive(message_id, held)
             self._state.messages.add(message_id, held)
         for subscription in touched:
             subscription.notify()
+
+    def _spared(self, message_id: int, receivers: list[Holder]) -> list[Holder]:
+        """Return the receivers that no test wants to go without the message."""
+        state = self._state
+        if not state.faults:
+            return receivers
+        spared = []
+        for receiver in receivers:
+            if isinstance(receiver, ActiveSubscription) and state.faults.striking(["drop"], receiver.name):
+                state.observer.note("dropped", receiver.name, message_id)
+            else:
+                spared.append(receiver)
+        return spared
+
+    def _queue(self, subscription: ActiveSubscription, message_id: int, held: HeldMessage) -> None:
+        """Queue a message; as a test wants it, if one does."""
+        faults = self._state.faults
+        fault = faults.striking(["duplicate", "delay", "reorder"], subscription.name) if faults else None
+        passed_by = self._held_back.pop(subscription, None)
+        if fault is None:
+            subscription.receive(message_id, held)
+        elif fault.kind == "duplicate":
+            subscription.receive(message_id, held, copies=1)
+        else:
+            delay_s = fault.delay_s if fault.kind == "delay" else _UNTIL_THE_NEXT_S
+            now_s = self._state.clock.monotonic_s()
+            subscription.receive(message_id, held, delay_s=delay_s, now_s=now_s)
+            self._timers.watch(subscription)
+            if fault.kind == "reorder":
+                self._held_back[subscription] = message_id
+        if passed_by is not None:
+            subscription.queue.hurry(passed_by)
 
     def _decoded(
         self, subscription: ActiveSubscription, ack_ids: Sequence[str]

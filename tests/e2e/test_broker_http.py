@@ -295,15 +295,16 @@ def test_reset_ends_who_waits(http: httpx2.Client) -> None:
 
 def test_pull_that_waits_when_the_broker_stops_is_answered() -> None:
     body = '{"maxMessages": 1}'
-    with started_broker(BrokerConfig(http_port=0)) as running:
-        with httpx2.Client(base_url=f"http://{running.http_address}", timeout=WAIT_S) as http:
-            create(http)
-            waiting = Raw(running.http_address)
-            waiting.send(
-                f"POST {INBOX}:pull HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-            )
-            for _ in range(5):  # each answer gives the other request time to begin
-                http.get("/")
+    request = f"POST {INBOX}:pull HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    with (
+        started_broker(BrokerConfig(http_port=0)) as running,
+        httpx2.Client(base_url=f"http://{running.http_address}", timeout=WAIT_S) as http,
+    ):
+        create(http)
+        waiting = Raw(running.http_address)
+        waiting.send(request)
+        for _ in range(5):  # each answer gives the other request time to begin
+            http.get("/")
     with closing(waiting):
         status, answer = waiting.answer()
     assert (status, answer["error"]["status"]) == (503, "UNAVAILABLE")

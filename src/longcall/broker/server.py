@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import grpc
 
-from longcall._core.clock import Clock, SystemClock
+from longcall._core.clock import Clock, ShiftedClock, SystemClock
 from longcall.broker.api.handlers import generic_handlers
 from longcall.broker.api.health import HealthApi
-from longcall.broker.api.iam import IamApi
 from longcall.broker.api.methods import Methods
-from longcall.broker.api.publisher import PublisherApi
-from longcall.broker.api.schema_service import SchemaApi
-from longcall.broker.api.subscriber import SubscriberApi
+from longcall.broker.api.services import make_services, make_testing_services
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.reset import reset
@@ -57,7 +54,7 @@ class Broker:
 
     def __init__(self, config: BrokerConfig | None = None, *, clock: Clock | None = None) -> None:
         self._config = config or BrokerConfig()
-        self._clock = clock or SystemClock()
+        self._clock = ShiftedClock(clock or SystemClock())
         self._store = (
             SqliteStore(
                 self._config.data_dir, power_safe=self._config.power_safe, on_failure=self._begin_recovery
@@ -107,15 +104,10 @@ class Broker:
         self._core.load(self._store.open())
         self._core.timers.on_alarm = self._alarm.set
         server = grpc.aio.server(options=_OPTIONS)
-        subscriber = SubscriberApi(self._core, self._clock)
-        services: dict[str, Methods] = {
-            "google.iam.v1.IAMPolicy": IamApi(self._core).methods(),
-            "google.pubsub.v1.Publisher": PublisherApi(self._core).methods(),
-            "google.pubsub.v1.SchemaService": SchemaApi(self._core).methods(),
-            "google.pubsub.v1.Subscriber": subscriber.methods(),
-        }
+        make = make_testing_services if self._config.testing else make_services
+        services = make(self._core, self._clock)
         server.add_generic_rpc_handlers(
-            [self._health.handler(), *generic_handlers(services, subscriber.streaming_pull)]
+            [self._health.handler(), *generic_handlers(services.unary, services.streaming_pull)]
         )
         try:
             self.port = server.add_insecure_port(self.address)
@@ -125,7 +117,7 @@ class Broker:
                 f"cannot listen on {self.address}: in use or not permitted; choose another port"
             ) from error
         try:
-            http = self._make_http(services)
+            http = self._make_http(services.unary)
         except BrokerConfigError:
             await server.stop(None)
             self._store.close()

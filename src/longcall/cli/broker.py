@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--topic", action="append", default=[], metavar="NAME", help="make this topic; repeatable"
     )
+    parser.add_argument(
+        "--testing",
+        action="store_true",
+        help="let tests look inside and disturb it: see longcall.testing",
+    )
+    parser.add_argument(
+        "--until-stdin-ends",
+        action="store_true",
+        help="end when standard input does: with whoever has started it, however that one ends",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.set_defaults(run=run)
 
@@ -103,14 +114,17 @@ def run(args: argparse.Namespace) -> int:
         http_port=args.http_port,
         data_dir=args.data_dir,
         power_safe=args.power_safe,
+        testing=args.testing,
     )
     topics = [name if "/" in name else f"projects/{args.project}/topics/{name}" for name in args.topic]
-    asyncio.run(_serve(lambda: Broker(config), topics))
+    asyncio.run(_serve(lambda: Broker(config), topics, until_stdin_ends=args.until_stdin_ends))
     return 0
 
 
-async def _serve(make: Callable[[], Broker], topics: list[str]) -> None:
+async def _serve(make: Callable[[], Broker], topics: list[str], *, until_stdin_ends: bool) -> None:
     ended = asyncio.Event()
+    if until_stdin_ends:
+        _when_stdin_ends(ended.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with make() as broker:
@@ -122,3 +136,14 @@ async def _serve(make: Callable[[], Broker], topics: list[str]) -> None:
             print(f"  HTTP/JSON: http://{broker.http_address}/v1/projects/PROJECT/topics", flush=True)
         await ended.wait()
         print("Stopping", flush=True)
+
+
+def _when_stdin_ends(action: Callable[[], None]) -> None:
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            action()
+
+    loop.add_reader(descriptor, read)

@@ -1,5 +1,37 @@
 """Public fixtures and doubles for users' own tests."""
 
-from longcall.testing.broker import running_broker
+from __future__ import annotations
 
-__all__ = ["running_broker"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from longcall.testing.broker import running_broker
+    from longcall.testing.clock import VirtualClock
+    from longcall.testing.inspection import BrokerEvent, InspectedBroker, NeverHappened
+    from longcall.testing.process import BrokerProcess
+
+__all__ = [
+    "BrokerEvent",
+    "BrokerProcess",
+    "InspectedBroker",
+    "NeverHappened",
+    "VirtualClock",
+    "running_broker",
+]
+
+_HOMES = {
+    "BrokerEvent": "inspection",
+    "BrokerProcess": "process",
+    "InspectedBroker": "inspection",
+    "NeverHappened": "inspection",
+    "VirtualClock": "clock",
+    "running_broker": "broker",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for: every run of pytest imports this package, for the plugin in it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

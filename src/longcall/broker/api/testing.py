@@ -20,7 +20,7 @@ from longcall.broker.core.journal import Event, Journal
 from longcall.broker.errors import InvalidArgument, Unavailable
 from longcall.broker.rules.faults import Fault, Faults, Refused
 
-__all__ = ["TESTING_SERVICE", "TestingApi", "with_faults"]
+__all__ = ["TESTING_SERVICE", "TestingApi", "refuse_if_asked", "with_faults"]
 
 TESTING_SERVICE: Final = "longcall.broker.v1.Testing"
 _MAX_WAIT_S: Final = 60.0
@@ -32,14 +32,13 @@ class TestingApi:
     Args:
         core: what is looked at.
         journal: what has happened.
-        faults: the rules in force.
         clock: the broker's.
     """
 
-    def __init__(self, core: BrokerCore, journal: Journal, faults: Faults, clock: ShiftedClock) -> None:
+    def __init__(self, core: BrokerCore, journal: Journal, clock: ShiftedClock) -> None:
         self._core = core
         self._journal = journal
-        self._faults = faults
+        self._faults = core.state.faults
         self._clock = clock
 
     def methods(self) -> Methods:
@@ -89,6 +88,7 @@ class TestingApi:
         self._clock.advance(seconds)
         self._core.sweeper.end_leases()
         await self._core.sweeper.sweep()
+        self._core.timers.on_alarm()  # what was far away is near now
         return Struct()
 
 
@@ -103,14 +103,23 @@ def with_faults(methods: Methods, faults: Faults) -> Methods:
     return {name: (_faulty(name, method, faults), kind) for name, (method, kind) in methods.items()}
 
 
+def refuse_if_asked(method: str, faults: Faults) -> None:
+    """Return unless a rule wants this method refused.
+
+    Raises:
+        Refused: as the rule says.
+    """
+    refuse = faults.striking(["refuse"], method)
+    if refuse is not None:
+        raise Refused(refuse.code, refuse.message)
+
+
 def _faulty(name: str, method: Method, faults: Faults) -> Method:
     async def answer(request: Any, context: Context) -> Any:
         slow = faults.striking(["slow"], name)
         if slow is not None:
             await asyncio.sleep(slow.delay_s)
-        refuse = faults.striking(["refuse"], name)
-        if refuse is not None:
-            raise Refused(refuse.code, refuse.message)
+        refuse_if_asked(name, faults)
         if faults.striking(["crash_before"], name) is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         response = await method(request, context)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         endpoint: Endpoint = self.server.endpoint  # type: ignore[attr-defined] # set below
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the broker was killed while it sent
+            self.close_connection = True
+            return
         pushed = Pushed(self.path, dict(self.headers.items()), body)
         endpoint.took(pushed)
         status = endpoint.answer(pushed)
@@ -142,6 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """A broker that is killed, or gives up, resets its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*_)  # type: ignore[arg-type]
 
 
 @contextmanager

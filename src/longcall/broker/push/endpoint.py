@@ -26,7 +26,7 @@ __all__ = ["EndpointError", "Endpoints"]
 _MAX_RESPONSE_BYTES: Final = 256 * 1024
 _BODY_WAIT_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 1.0  # shorter than any server's, which might close just when the next is sent
-_MAX_IDLE: Final = 32
+_MAX_IDLE: Final = 64
 _PROCESSING: Final = (b"HTTP/1.1 102", b"HTTP/1.0 102")
 _FAILURES: Final = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError)
 _USER_AGENT: Final = (b"User-Agent", b"longcall-broker")
@@ -41,12 +41,13 @@ class EndpointError(LongcallError):
 class Endpoints:
     """Sends to any of them. For one event loop; `aclose` ends it.
 
-    Connections are kept for a moment. How many there are is the caller's to bound.
+    Connections are kept for a moment after a request; how many are open is the caller's to bound. A pool of
+    httpcore2 looks at each of them for each request, which costs more than the request.
     """
 
     def __init__(self) -> None:
-        self._plain = _pool(None)
-        self._tls: httpcore2.AsyncConnectionPool | None = None
+        self._idle: dict[httpcore2.AsyncHTTPConnection, httpcore2.Origin] = {}  # the longest idle first
+        self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, request: PushRequest) -> int:
         """Send, and return the status of the answer; what else it says is not looked at.
@@ -56,8 +57,10 @@ class Endpoints:
         Raises:
             EndpointError: there is no server, or what it says is no HTTP or has no end.
         """
+        to_send = _to_send(url, request)
+        connection = await self._connection(to_send.url.origin)
         try:
-            answer = await self._pool_for(url).handle_async_request(_to_send(url, request))
+            answer = await connection.handle_async_request(to_send)
         except _Processing:
             return 102
         except _FAILURES as error:
@@ -70,20 +73,38 @@ class Endpoints:
                         pass
         finally:
             await answer.aclose()
+        await self._keep(connection, to_send.url.origin)
         return answer.status
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._plain.aclose()
-        if self._tls is not None:
-            await self._tls.aclose()
+        """Close all connections that wait for a request."""
+        while self._idle:
+            await self._idle.popitem()[0].aclose()
 
-    def _pool_for(self, url: str) -> httpcore2.AsyncConnectionPool:
-        if not url.lower().startswith("https:"):
-            return self._plain
-        if self._tls is None:
-            self._tls = _pool(ssl.create_default_context())
-        return self._tls
+    async def _connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncHTTPConnection:
+        """Return a connection that is open, or will be when it is used."""
+        while True:
+            idle = (each for each, its_origin in reversed(self._idle.items()) if its_origin == origin)
+            connection = next(idle, None)
+            if connection is None:
+                break
+            del self._idle[connection]
+            if not connection.has_expired():  # nor closed by the other side
+                return connection
+            await connection.aclose()
+        if origin.scheme == b"https" and self._tls is None:
+            self._tls = ssl.create_default_context()
+        return httpcore2.AsyncHTTPConnection(
+            origin, ssl_context=self._tls, keepalive_expiry=_KEEP_ALIVE_S, network_backend=_Network()
+        )
+
+    async def _keep(self, connection: httpcore2.AsyncHTTPConnection, origin: httpcore2.Origin) -> None:
+        if connection.is_idle():
+            self._idle[connection] = origin
+        oldest = next(iter(self._idle), None)
+        if oldest is not None and (len(self._idle) > _MAX_IDLE or oldest.has_expired()):
+            del self._idle[oldest]
+            await oldest.aclose()
 
 
 class _Processing(Exception):
@@ -138,16 +159,6 @@ class _Network(AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
         return _Stream(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
-
-
-def _pool(context: ssl.SSLContext | None) -> httpcore2.AsyncConnectionPool:
-    return httpcore2.AsyncConnectionPool(
-        ssl_context=context,
-        max_connections=None,
-        max_keepalive_connections=_MAX_IDLE,
-        keepalive_expiry=_KEEP_ALIVE_S,
-        network_backend=_Network(),
-    )
 
 
 def _to_send(url: str, request: PushRequest) -> httpcore2.Request:

@@ -48,11 +48,16 @@ class Observer:
 
 
 class Journal(Observer):
-    """Keeps the latest events. For one event loop."""
+    """Keeps the latest events. For one event loop.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the broker's.
+        kept: how many events.
+    """
+
+    def __init__(self, clock: Clock, *, kept: int = _KEPT) -> None:
         self._clock = clock
-        self._events: deque[Event] = deque(maxlen=_KEPT)
+        self._events: deque[Event] = deque(maxlen=kept)
         self._next = 0
         self._more = asyncio.Event()
 

@@ -75,12 +75,14 @@ def test_nothing_is_lost_while_streams_break_and_publishes_are_refused(
 ) -> None:
     clients.create()
     longcall_broker.refuse("Publish", share=0.3, seed=1)
-    longcall_broker.refuse("StreamingPull", times=2)
+    longcall_broker.refuse("StreamingPull", times=1)
     clients.subscribe(INBOX)
-    bodies = [b"%d" % n for n in range(200)]
-    for n in range(0, 200, 50):
+    bodies = [b"%d" % n for n in range(150)]
+    for n in range(0, 150, 50):
         clients.publish(*bodies[n : n + 50])
         longcall_broker.break_streams("inbox")
+    longcall_broker.wait_for("delivered", INBOX, count=150)
+    longcall_broker.advance(601)  # what was on its way in a stream that broke is leased until then
     clients.wait_until(lambda: {each.data for each in clients.received} == set(bodies))
 
 
@@ -116,7 +118,7 @@ def test_many_and_large_messages_can_all_be_seen(longcall_broker: InspectedBroke
     clients.publish(b"x" * 9_000_000, b"y" * 3_000_000, b"z" * 3_000_000)
     published = longcall_broker.wait_for("published", TOPIC, count=3003)
     assert published == longcall_broker.published("work")
-    assert [len(event.data) for event in published[-3:]] == [9_000_000, 3_000_000, 3_000_000]
+    assert sorted(len(event.data) for event in published)[-3:] == [3_000_000, 3_000_000, 9_000_000]
 
 
 def test_fault_of_a_topic_is_for_all_its_subscriptions(

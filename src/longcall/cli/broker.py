@@ -24,8 +24,9 @@ Point any Pub/Sub client at it, in any language:
 
   export PUBSUB_EMULATOR_HOST=127.0.0.1:8085
 
-It speaks Google's gRPC API: topics, subscriptions, filters, pull, streaming pull,
-expiration, retention and leases. There is no authentication: keep it on loopback.
+It speaks Google's gRPC API, and with --http-port the HTTP/JSON one: topics, schemas,
+subscriptions, filters, ordering, exactly-once, dead letters, snapshots, expiration.
+There is no authentication: keep it on loopback.
 SIGTERM ends it cleanly; with --data-dir, killing it loses nothing that it acknowledged.
 """
 

@@ -22,6 +22,7 @@ from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.reset import reset
 from longcall.broker.core.store import MemoryStore, SqliteStore
 from longcall.broker.errors import AlreadyExists, BrokerConfigError, StoreError
+from longcall.broker.push.pushers import Pushers
 from longcall.broker.wire import Wire
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Broker:
             else MemoryStore()
         )
         self._core = BrokerCore(self._store, self._clock)
+        self._pushers = Pushers(self._core, self._clock)
         self._server: grpc.aio.Server | None = None
         self._alarm = asyncio.Event()
         self._health = HealthApi()
@@ -124,6 +126,9 @@ class Broker:
         await server.start()
         if http is not None:
             await http.start()
+        self._core.state.on_subscription_change = self._pushers.follow
+        for subscription in self._core.state.subscriptions.values():
+            self._pushers.follow(subscription)
         self._tasks = [
             asyncio.create_task(self._keep_time()),
             asyncio.create_task(self._every(self._config.sweep_interval_s, self._core.sweeper.sweep)),
@@ -136,7 +141,11 @@ class Broker:
             return
         self._health.set_serving(False)
         self._core.end_streams()
-        await asyncio.gather(server.stop(_DRAIN_S), *([self._http.stop()] if self._http else []))
+        await asyncio.gather(
+            server.stop(_DRAIN_S),
+            self._pushers.aclose(grace_s=_DRAIN_S),
+            *([self._http.stop()] if self._http else []),
+        )
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -70,6 +70,7 @@ class Wire:
     ListTopicsRequest: Final[Any] = _types.ListTopicsRequest.pb()
     ListTopicsResponse: Final[Any] = _types.ListTopicsResponse.pb()
     ModifyAckDeadlineRequest: Final[Any] = _types.ModifyAckDeadlineRequest.pb()
+    ModifyPushConfigRequest: Final[Any] = _types.ModifyPushConfigRequest.pb()
     PublishRequest: Final[Any] = _types.PublishRequest.pb()
     PublishResponse: Final[Any] = _types.PublishResponse.pb()
     PubsubMessage: Final[Any] = _types.PubsubMessage.pb()

@@ -20,14 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["BrokerCommandError", "add_parser", "run"]
 
 _EPILOG = """\
-Point any Pub/Sub client at it, in any language:
+Point Google's clients at it, in any language:
 
   export PUBSUB_EMULATOR_HOST=127.0.0.1:8085
 
-It speaks Google's gRPC API, and with --http-port the HTTP/JSON one: topics, schemas,
-subscriptions, filters, ordering, exactly-once, dead letters, snapshots, expiration.
-There is no authentication: keep it on loopback.
-SIGTERM ends it cleanly; with --data-dir, killing it loses nothing that it acknowledged.
+It speaks Google's gRPC API: topics and subscriptions, filters, pull and streaming
+pull, push to HTTP endpoints, ordering keys, exactly-once delivery, retry policies and
+dead letters, snapshots and seek, retention, expiration, schemas, IAM policies, health.
+With --http-port the same as HTTP/JSON, for gcloud, Terraform and curl.
+
+What survives the broker:
+  in memory (default)   nothing
+  --data-dir            kill -9: all that it has acknowledged; a power cut may take the
+                        last moments
+  ... and --power-safe  a power cut, too; each publish then waits for the disk
+
+There is no authentication: keep it on loopback. SIGTERM and SIGINT end it cleanly.
+
+Examples:
+  longcall broker --project my-project --topic orders --topic invoices
+  longcall broker --port 0 --data-dir ./pubsub      # any free port; it is printed
 """
 
 
@@ -40,12 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "broker",
         help="run a Pub/Sub broker on this machine",
-        description="Run a Google Pub/Sub API server on this machine, filters and all.",
+        description="Serve the Google Pub/Sub API on this machine.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8085, help="default: %(default)s; 0: any")
+    parser.add_argument("--port", type=int, default=8085, help="default: %(default)s; 0: any that is free")
     parser.add_argument(
         "--http-port", type=int, metavar="PORT", help="serve the HTTP/JSON API, too; 0: any (default: do not)"
     )

@@ -181,7 +181,6 @@ def test_subscription_outside_the_rules_is_refused(fields: dict[str, Any], says:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"push_config": {"push_endpoint": "http://localhost/x"}},
         {"cloud_storage_config": {"bucket": "b"}},
         {"bigquery_config": {"table": "p.d.t"}},
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from longcall.broker.core.delivery import Consumer
 from longcall.broker.core.subscription import ActiveSubscription
-from longcall.broker.errors import NotFound
+from longcall.broker.errors import FailedPrecondition, NotFound
 from longcall.broker.rules.subscriptions import checked_subscription
 from longcall.broker.wire import Wire
 
@@ -155,3 +155,23 @@ def test_subscription_is_spared_for_a_while_after_the_broker_was_away() -> None:
     subscription.spare(1e9, grace_s=600.0)
     assert not subscription.has_expired(1e9 + 599.0)
     assert subscription.has_expired(1e9 + 600.0)
+
+
+def test_each_takes_from_its_own_kind_of_subscription() -> None:
+    pulled = _subscription()
+    pushed = _subscription(push_config={"push_endpoint": "http://h/"})
+    assert _take(pulled, Consumer()) == []
+    assert _take(pushed, Consumer(pushes=True)) == []
+    with pytest.raises(FailedPrecondition, match="not supported for this subscription type"):
+        _take(pushed, Consumer())
+
+
+async def test_who_waits_is_told_when_the_subscription_becomes_push() -> None:
+    subscription = _subscription()
+    waiting = await _Waiters(subscription).add(Consumer())
+    pushing = type(subscription.body)()
+    pushing.CopyFrom(subscription.body)
+    pushing.push_config.push_endpoint = "http://h/"
+    subscription.update(pushing)
+    with pytest.raises(FailedPrecondition, match="not supported for this subscription type"):
+        await waiting

@@ -47,6 +47,7 @@ class SubscriberApi:
             "UpdateSubscription": (self._update, Wire.UpdateSubscriptionRequest),
             "ListSubscriptions": (self._list, Wire.ListSubscriptionsRequest),
             "DeleteSubscription": (self._delete, Wire.DeleteSubscriptionRequest),
+            "ModifyPushConfig": (self._modify_push, Wire.ModifyPushConfigRequest),
             "CreateSnapshot": (self._create_snapshot, Wire.CreateSnapshotRequest),
             "GetSnapshot": (self._get_snapshot, Wire.GetSnapshotRequest),
             "UpdateSnapshot": (self._update_snapshot, Wire.UpdateSnapshotRequest),
@@ -86,6 +87,12 @@ class SubscriberApi:
     async def _delete(self, request: Any, _: Context) -> Any:
         await self._core.subscriptions.delete(check_name(request.subscription, "subscriptions"))
         log.info("Deleted subscription %s", request.subscription)
+        return Empty()
+
+    async def _modify_push(self, request: Any, _: Context) -> Any:
+        name = check_name(request.subscription, "subscriptions")
+        update = Wire.Subscription(name=name, push_config=request.push_config)
+        await self._core.subscriptions.update(update, ["push_config"])
         return Empty()
 
     async def _pull(self, request: Any, context: Context) -> Any:

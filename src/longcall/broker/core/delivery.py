@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -30,17 +30,21 @@ _REMEMBERED_ACKS: Final = 10_000
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """Somebody who takes messages: a stream, with its flow control, or one pull.
+    """Somebody who takes messages: a stream, with its flow control, one pull, or a pusher.
 
     Attributes:
         max_messages: un-acked at once.
         max_bytes: likewise; one message always fits.
+        pushes: takes them from a push subscription; others may take from pull subscriptions only.
+        on_release: called with each lease that ends, however it does, before the queue is as it will be.
     """
 
     max_messages: int = _UNLIMITED
     max_bytes: int = _UNLIMITED
     messages: int = 0
     bytes: int = 0
+    pushes: bool = False
+    on_release: Callable[[Lease], object] | None = None
 
     @property
     def has_room(self) -> bool:
@@ -231,7 +235,8 @@ class DeliveryQueue:
             line = first.line
             if line is not None:
                 self._withdraw(line)
-            for entry in (first,) if line is None else list(line.entries.values()):
+            follow = line.entries.values() if line is not None else ()
+            for entry in (first,) if line is None else list(itertools.islice(follow, max_messages)):
                 if not fits(entry):
                     break
                 left_bytes -= entry.size_bytes
@@ -492,5 +497,8 @@ def _timer_of(entry: _Entry) -> float | None:
 
 
 def _free(lease: Lease) -> None:
-    lease.consumer.messages -= 1
-    lease.consumer.bytes -= lease.size_bytes
+    consumer = lease.consumer
+    consumer.messages -= 1
+    consumer.bytes -= lease.size_bytes
+    if consumer.on_release is not None:
+        consumer.on_release(lease)

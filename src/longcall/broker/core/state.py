@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from longcall._core.clock import Clock
@@ -43,6 +43,7 @@ class BrokerState:
         observer: told what happens to messages.
         faults: what a test wants to go wrong.
         serials: rising numbers, above every one ever given: for resources, messages and leases.
+        on_subscription_change: called after a subscription was created, loaded, updated, detached or deleted.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -57,6 +58,7 @@ class BrokerState:
         self.observer = Observer()
         self.faults = Faults()
         self.serials = itertools.count(1)
+        self.on_subscription_change: Callable[[ActiveSubscription], object] = lambda _: None
 
     def now_s(self) -> float:
         """Return the wall clock in epoch seconds."""
@@ -104,6 +106,7 @@ class BrokerState:
     def attach(self, subscription: ActiveSubscription) -> None:
         """Take up a subscription; it receives from its topic, if that is there and it is not detached."""
         self.subscriptions[subscription.name] = subscription
+        self.on_subscription_change(subscription)
         topic = self.topics.get(subscription.body.topic)
         if topic is not None and not subscription.body.detached:
             topic.attach(subscription)

@@ -74,6 +74,7 @@ class ActiveSubscription:
         self.queue.rules = delivery_rules(body)
         if self.is_push and not was_push:
             self.interrupt(_not_pullable())
+            self._wake_all()  # a pull that waits learns it when it tries to take
 
     def receive(
         self,
@@ -117,9 +118,7 @@ class ActiveSubscription:
     def end(self, why: BrokerError) -> None:
         """Give nothing more away; whoever waits, streams, or comes to take, is told why."""
         self._ended = why
-        for place in self._waiting:
-            place.wake()
-        self._waiting.clear()
+        self._wake_all()
         self.interrupt(why)
 
     def interrupt(self, why: BrokerError) -> None:
@@ -175,8 +174,7 @@ class ActiveSubscription:
         Raises:
             BrokerError: why there will be nothing more, e.g. NotFound after a delete.
         """
-        if self._ended is not None:
-            raise self._ended
+        self._check(consumer)
         place = _Place(consumer)
         self._waiting.append(place)
         try:
@@ -187,8 +185,7 @@ class ActiveSubscription:
             # It may have been woken for a message, and leaves without: that is for somebody else now.
             self.notify()
             raise
-        if self._ended is not None:
-            raise self._ended
+        self._check(consumer)
 
     def take(
         self, consumer: Consumer, *, now_s: float, lease_s: float, max_messages: int, max_bytes: int
@@ -198,8 +195,7 @@ class ActiveSubscription:
         Raises:
             BrokerError: why there is nothing more, as `wait`.
         """
-        if self._ended is not None:
-            raise self._ended
+        self._check(consumer)
         others = sum(place.consumer.has_room for place in self._waiting)
         share = -(-self.queue.ready // (others + 1))
         taken = self.queue.take(
@@ -211,6 +207,17 @@ class ActiveSubscription:
         )
         self.notify()
         return taken
+
+    def _check(self, consumer: Consumer) -> None:
+        if self._ended is not None:
+            raise self._ended
+        if self.is_push and not consumer.pushes:
+            raise _not_pullable()
+
+    def _wake_all(self) -> None:
+        for place in self._waiting:
+            place.wake()
+        self._waiting.clear()
 
 
 def _detached() -> FailedPrecondition:

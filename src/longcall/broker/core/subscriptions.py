@@ -51,6 +51,7 @@ class Subscriptions:
         changed = updated_subscription(subscription.body, update, paths)
         self._check_dead_letter_topic(changed)
         subscription.update(changed)
+        self._state.on_subscription_change(subscription)
         subscription.notify()
         writes = [saved_subscription(subscription)]
         if not changed.retain_acked_messages:
@@ -75,6 +76,7 @@ class Subscriptions:
         writes = self._let_go(subscription)
         subscription.body.detached = True
         subscription.detach()
+        self._state.on_subscription_change(subscription)
         await self._state.store.write([*writes, saved_subscription(subscription)])
 
     async def delete(self, name: str) -> None:
@@ -86,6 +88,7 @@ class Subscriptions:
         del self._state.subscriptions[subscription.name]
         writes = self._let_go(subscription)
         subscription.delete()
+        self._state.on_subscription_change(subscription)
         return [Write.resource_gone("subscription", subscription.name), *writes]
 
     def settle(self, subscription: ActiveSubscription, message_ids: Sequence[int]) -> Sequence[Write]:

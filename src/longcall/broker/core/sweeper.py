@@ -47,7 +47,7 @@ class Sweeper:
         self._policies = policies
 
     def end_leases(self) -> None:
-        """End the leases and rests whose time has come."""
+        """End the leases, rests and pauses whose time has come."""
         now_s = self._state.clock.monotonic_s()
         for subscription in self._timers.due(now_s):
             for message_id in subscription.queue.expire(now_s=now_s):
@@ -55,6 +55,8 @@ class Sweeper:
             self._traffic.set_aside(subscription)
             subscription.notify()
             self._timers.watch(subscription)
+        for action in self._timers.due_calls(now_s):
+            action()
 
     async def sweep(self) -> None:
         """Delete what has expired and messages that were kept long enough; save who was active.

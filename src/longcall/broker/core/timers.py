@@ -1,8 +1,9 @@
-"""When the broker next has to look at which subscription: an alarm for the earliest timer of each."""
+"""When the broker next has to look at which subscription, or to call whom."""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 
 from longcall.broker.core.subscription import ActiveSubscription
@@ -20,6 +21,15 @@ class Timers:
     def __init__(self) -> None:
         self.on_alarm: Callable[[], object] = lambda: None
         self._alarms: list[tuple[float, int, ActiveSubscription]] = []
+        self._calls: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+
+    def call_at(self, at_s: float, action: Callable[[], object]) -> None:
+        """Have `action` called once, not before `at_s`."""
+        call = (at_s, next(self._numbers), action)
+        heapq.heappush(self._calls, call)
+        if self._calls[0] is call:
+            self.on_alarm()
 
     def watch(self, subscription: ActiveSubscription) -> None:
         """See to it that the next timer of the subscription's queue is not missed."""
@@ -33,12 +43,18 @@ class Timers:
             self.on_alarm()
 
     def clear(self) -> None:
-        """Watch nobody any more."""
+        """Watch and call nobody any more."""
         self._alarms.clear()
+        self._calls.clear()
 
     def next_s(self) -> float | None:
-        """Return when `due` next has something; None: nothing is watched."""
-        return self._alarms[0][0] if self._alarms else None
+        """Return when `due` or `due_calls` next has something; None: nothing is watched."""
+        return min((each[0][0] for each in (self._alarms, self._calls) if each), default=None)
+
+    def due_calls(self, now_s: float) -> Iterator[Callable[[], object]]:
+        """Yield the actions whose time has come."""
+        while self._calls and self._calls[0][0] <= now_s:
+            yield heapq.heappop(self._calls)[2]
 
     def due(self, now_s: float) -> Iterator[ActiveSubscription]:
         """Yield the subscriptions whose alarm has come; each must be watched again."""

@@ -14,6 +14,7 @@ from longcall.broker.rules.delivery import DeliveryRules, RetryDelays
 from longcall.broker.rules.durations import DAY_S, check_retention, go_duration
 from longcall.broker.rules.masks import masked_update
 from longcall.broker.rules.names import check_labels, check_name, project_of
+from longcall.broker.rules.push import check_push, fill_push_defaults
 from longcall.broker.wire import Wire, seconds_of, set_seconds
 
 __all__ = [
@@ -38,6 +39,7 @@ _MUTABLE: Final = (
     "expiration_policy",
     "labels",
     "message_retention_duration",
+    "push_config",
     "retain_acked_messages",
     "retry_policy",
 )
@@ -65,6 +67,7 @@ def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
     if not created.name:
         created.name = f"projects/{project_of(created.topic)}/subscriptions/{name_if_none}"
     created.push_config.SetInParent()
+    fill_push_defaults(created.push_config)
     _fill_defaults(created)
     _check_values(created)
     created.state = 1  # ACTIVE
@@ -78,6 +81,8 @@ def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -
         InvalidArgument: the mask is empty, or names what cannot change or is not there.
     """
     changed = masked_update(subscription, update, paths, mutable=_MUTABLE, fixed=_FIXED)
+    changed.push_config.SetInParent()
+    fill_push_defaults(changed.push_config, former=subscription.push_config)
     _fill_defaults(changed)
     _check_values(changed)
     return changed
@@ -132,12 +137,12 @@ def _check_values(subscription: Any) -> None:
     _check_backoff(delivery_rules(subscription).delays)
     if subscription.HasField("dead_letter_policy"):
         _check_dead_letters(subscription.dead_letter_policy)
+    check_push(subscription)
 
 
 def _refuse_unavailable(subscription: Any) -> None:
     """Say no to what would otherwise be silently ignored."""
     asked = {
-        "push_config": bool(subscription.push_config.push_endpoint),
         "bigquery_config": subscription.HasField("bigquery_config"),
         "cloud_storage_config": subscription.HasField("cloud_storage_config"),
         "bigtable_config": subscription.HasField("bigtable_config"),

@@ -1,0 +1,1 @@
+"""Push subscriptions: the broker brings their messages to an HTTP endpoint, and the answer is the ack."""

@@ -28,7 +28,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "reference" / "broker.md").read_text()
 GUIDE = (DOCS / "how-to" / "from-googles-emulator.md").read_text()
 WAIT_S = 60.0
-ADDRESS = re.compile(r"127\.0\.0\.1:80\d\d|(?<=--port )8085|(?<=on )8085")
+LOOK = """
+import os
+from google.cloud.pubsub_v1 import PublisherClient
+topics = PublisherClient().list_topics(project="projects/ci")
+print(os.environ["PUBSUB_EMULATOR_HOST"], [topic.name for topic in topics])
+"""
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -170,8 +175,9 @@ def test_ci_of_the_guide_starts_a_broker(tmp_path: Path) -> None:
     (tmp_path / "longcall").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m longcall.cli.main "$@"\n')
     for name in ("pip", "longcall"):
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "look.py").write_text(LOOK)
     script = (
-        script.replace("8085", str(port)) + 'echo "$PUBSUB_EMULATOR_HOST"; kill "$(cat broker.pid)"; wait\n'
+        script.replace("8085", str(port)) + f'"{sys.executable}" look.py; kill "$(cat broker.pid)"; wait\n'
     )
     ran = subprocess.run(
         ["bash", "-ec", script],
@@ -182,8 +188,8 @@ def test_ci_of_the_guide_starts_a_broker(tmp_path: Path) -> None:
         timeout=WAIT_S,
         check=False,
     )
-    assert ran.stdout == f"127.0.0.1:{port}\n", ran.stderr
-    assert "Created topic" in (tmp_path / "broker.log").read_text()
+    assert ran.stdout == f"127.0.0.1:{port} ['projects/ci/topics/orders']\n", ran.stderr
+    assert (tmp_path / "broker.log").read_text().endswith("Stopping\n")
 
 
 def test_commands_of_the_guide_are_understood() -> None:

@@ -17,7 +17,12 @@ import pytest
 __all__ = ["Behaviour", "Table", "behaviours", "page"]
 
 HERE = Path(__file__).parent
-COLUMNS = {"memory": "in-memory double", "broker": "longcall broker", "google": "Google's emulator"}
+COLUMNS = {
+    "memory": "in-memory double",
+    "broker": "longcall broker",
+    "http": "the same over HTTP",
+    "google": "Google's emulator",
+}
 INTRODUCTION = """\
 # Who conforms
 
@@ -26,8 +31,9 @@ What one suite, `tests/conformance`, found on each system. `make conformance` ru
 documentation, on comments of `pubsub.proto`, or on recordings of the real service; the service itself was
 not run.
 
-*yes*: does it. *no*: does something else, which is said. *-*: not asked: the double has no API of its own, or
-the behaviour takes too long where the test cannot move the time.
+*yes*: does it. *no*: does something else, which is said. *-*: not asked: the double has no API of its own,
+HTTP has no streams, or the behaviour takes too long where the test cannot move the time. Over HTTP it is
+Google's own REST client that asks.
 """
 
 
@@ -95,7 +101,7 @@ def page(table: Table, versions: dict[str, str]) -> str:
     for behaviour, systems in sorted(table.found.items()):
         if behaviour.area != area:
             area = behaviour.area
-            lines += [f"\n## {area}\n", f"| | {' | '.join(names)} |", "| --- | --- | --- | --- |"]
+            lines += [f"\n## {area}\n", f"| | {' | '.join(names)} |", "| --- " * 5 + "|"]
         cells = [_verdict(systems.get(system, ())) for system in COLUMNS]
         lines.append(f"| {behaviour.text} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Clients of the HTTP API that are slow, or go: nothing is held for them for ever."""
+"""The HTTP API when something goes wrong: methods that fail, clients that are slow, or go."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from longcall.broker.api.http import HttpApi
 from longcall.broker.api.http_server import HttpLimits, HttpServer
 from longcall.broker.api.methods import Context
+from longcall.broker.errors import StoreError
 from longcall.broker.wire import Wire
 
 WAIT_S = 30.0
@@ -30,6 +31,7 @@ class Methods:
         self.may_answer = asyncio.Event()
         self.was_cancelled = asyncio.Event()
         self.label = ""
+        self.error: Exception | None = None
 
     async def get_topic(self, _request: Any, _: Context) -> Any:
         self.began.set()
@@ -38,6 +40,8 @@ class Methods:
         except asyncio.CancelledError:
             self.was_cancelled.set()
             raise
+        if self.error is not None:
+            raise self.error
         return Wire.Topic(name="n", labels={"a": self.label})
 
     async def reset(self) -> None:
@@ -103,6 +107,33 @@ async def test_client_that_goes_ends_the_method(methods: Methods) -> None:
         await methods.began.wait()
         client.writer.close()
         await methods.was_cancelled.wait()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (StoreError("the disk is full"), 503, b"UNAVAILABLE"),
+        (ZeroDivisionError("a secret"), 500, b"The broker failed; its log says why."),
+    ],
+)
+async def test_failure_is_an_answer(
+    methods: Methods, caplog: pytest.LogCaptureFixture, error: Exception, code: int, says: bytes
+) -> None:
+    methods.may_answer.set()
+    methods.error = error
+    async with served(methods, HttpLimits()) as (_, client):
+        client.writer.write(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        assert await client.status() == code
+        answer = await client.rest()
+    assert says in answer
+    assert b"secret" not in answer
+    assert ("a secret" in caplog.text) == (code == 500)
+
+
+async def test_method_that_is_not_here_is_not_implemented(methods: Methods) -> None:
+    async with served(methods, HttpLimits()) as (_, client):
+        client.writer.write(b"DELETE /v1/projects/p/topics/abc HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await client.status() == 501
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost:"])

@@ -70,10 +70,14 @@ class Target:
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Target]:
     log = tmp_path / "broker.log"
-    command = [sys.executable, "-m", "longcall.cli.main", "broker", "--port", "0"]
+    command = [sys.executable, "-m", "longcall.cli.main", "broker", "--port", "0", "--until-stdin-ends"]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--data-dir", str(tmp_path / "data")], stdout=subprocess.PIPE, stderr=output, text=True
+            [*command, "--data-dir", str(tmp_path / "data")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
         )
     assert process.stdout is not None
     port = int(process.stdout.readline().split()[-1])

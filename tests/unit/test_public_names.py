@@ -29,6 +29,14 @@ NAMES = {
         "ServiceConfigError",
         "StoredCall",
     },
+    "longcall.testing": {
+        "BrokerEvent",
+        "BrokerProcess",
+        "InspectedBroker",
+        "NeverHappened",
+        "VirtualClock",
+        "running_broker",
+    },
 }
 
 
@@ -37,3 +45,4 @@ def test_public_names_of_a_room_are_these(room: str) -> None:
     module = importlib.import_module(room)
 
     assert set(module.__all__) == NAMES[room]
+    assert all(hasattr(module, name) for name in NAMES[room])

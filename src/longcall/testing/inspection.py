@@ -6,6 +6,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import grpc
@@ -29,6 +30,7 @@ class BrokerEvent:
     """One thing that happened to a message.
 
     Attributes:
+        at: when, on the broker's clock, in UTC.
         what: `published`, `delivered`, `acknowledged`, `nacked`, `expired`, `dead_lettered` or `dropped`.
         where: full name of the topic of `published`, else of the subscription.
         message_id: as the publisher was told.
@@ -38,6 +40,7 @@ class BrokerEvent:
         ordering_key: likewise.
     """
 
+    at: datetime
     what: str
     where: str
     message_id: str
@@ -56,7 +59,7 @@ class InspectedBroker:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address)
+        self._channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
 
     def close(self) -> None:
         """Let go of the connection. A repeat does nothing."""
@@ -66,7 +69,12 @@ class InspectedBroker:
 
     def events(self) -> list[BrokerEvent]:
         """Return all that has happened so far, as far as it is kept: the latest 100,000."""
-        return self._events(0, 0.0)[0]
+        found: list[BrokerEvent] = []
+        more, since = self._events(0, 0.0)
+        while more:
+            found += more
+            more, since = self._events(since, 0.0)
+        return found
 
     def published(self, topic: str) -> list[BrokerEvent]:
         """Return the messages that were published to a topic, the oldest first."""
@@ -115,7 +123,7 @@ class InspectedBroker:
         """Lose messages on the way to a subscription: accepted, never delivered.
 
         Args:
-            subscription: full name; empty: any. So in all the methods that follow.
+            subscription: which, or all of a topic; empty: any. So in all the methods that follow.
             how_often: `times=2`: so often; `share=0.1, seed=1`: that share of them; nothing: always.
                 So in all the methods that follow.
         """
@@ -179,6 +187,7 @@ class InspectedBroker:
 def _event(fields: Mapping[str, Any]) -> BrokerEvent:
     message = fields.get("message") or {}
     return BrokerEvent(
+        at=datetime.fromisoformat(fields["at"]),
         what=fields["what"],
         where=fields["where"],
         message_id=fields["message_id"],

@@ -75,9 +75,15 @@ def _unary(method: Callable[[Any, Call], Awaitable[Any]], kind: Any) -> grpc.Rpc
 
 def _read_stream(method: StreamingPullMethod) -> StreamingPullMethod:
     async def read(bodies: AsyncIterator[bytes], call: Call) -> None:
-        await method((_parse(Wire.StreamingPullRequest, body) async for body in bodies), call)
+        await method(_parsed(bodies), call)
 
     return read
+
+
+async def _parsed(bodies: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """Yield the requests; touch the stream when the first is wanted: gRPC warns of one not read on."""
+    async for body in bodies:
+        yield _parse(Wire.StreamingPullRequest, body)
 
 
 def _parse(kind: Any, body: bytes) -> Any:

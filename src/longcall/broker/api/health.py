@@ -15,7 +15,13 @@ from grpc_health.v1 import health_pb2
 
 __all__ = ["HealthApi"]
 
-_SERVICES: Final = ("", "google.pubsub.v1.Publisher", "google.pubsub.v1.Subscriber")
+_SERVICES: Final = (
+    "",
+    "google.iam.v1.IAMPolicy",
+    "google.pubsub.v1.Publisher",
+    "google.pubsub.v1.SchemaService",
+    "google.pubsub.v1.Subscriber",
+)
 
 
 class HealthApi:

@@ -14,7 +14,7 @@ from longcall.broker.api.methods import Methods
 from longcall.broker.api.publisher import PublisherApi
 from longcall.broker.api.schema_service import SchemaApi
 from longcall.broker.api.subscriber import SubscriberApi
-from longcall.broker.api.testing import TESTING_SERVICE, TestingApi, refuse_if_asked, with_faults
+from longcall.broker.api.testing import TESTING_SERVICE, TestingApi, disturb, with_faults
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.journal import Journal
 
@@ -48,13 +48,13 @@ def make_services(core: BrokerCore, clock: Clock) -> Services:
 def make_testing_services(core: BrokerCore, clock: ShiftedClock) -> Services:
     """Return the API of a broker that a test may look into and disturb."""
     ordinary = make_services(core, clock)
-    journal = core.state.observer = Journal()
+    journal = core.state.observer = Journal(clock)
     faults = core.state.faults
     disturbed = {name: with_faults(methods, faults) for name, methods in ordinary.unary.items()}
     testing = TestingApi(core, journal, clock).methods()
 
     async def streaming_pull(requests: Any, call: grpc.aio.ServicerContext[Any, Any]) -> None:
-        refuse_if_asked("StreamingPull", faults)
+        await disturb("StreamingPull", faults)
         await ordinary.streaming_pull(requests, call)
 
     return Services({**disturbed, TESTING_SERVICE: testing}, streaming_pull)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -18,12 +19,14 @@ from longcall.broker.api.methods import Context, Method, Methods
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.journal import Event, Journal
 from longcall.broker.errors import InvalidArgument, Unavailable
-from longcall.broker.rules.faults import Fault, Faults, Refused
+from longcall.broker.rules.faults import Fault, Faults, Refused, is_named
 
-__all__ = ["TESTING_SERVICE", "TestingApi", "refuse_if_asked", "with_faults"]
+__all__ = ["TESTING_SERVICE", "TestingApi", "disturb", "with_faults"]
 
 TESTING_SERVICE: Final = "longcall.broker.v1.Testing"
 _MAX_WAIT_S: Final = 60.0
+_MAX_EVENTS: Final = 1000
+_MAX_EVENTS_BYTES: Final = 2_000_000  # in base64 and with their frame they are more; clients accept 4 MiB
 
 
 class TestingApi:
@@ -52,12 +55,16 @@ class TestingApi:
         }
 
     async def _events(self, request: Struct, _: Context) -> Struct:
-        """`{since, wait_s}` -> `{events: [{number, what, where, message_id, attempt, message}, …]}`."""
+        """`{since, wait_s}` -> `{events: [{number, at, what, where, message_id, attempt, message}, …]}`.
+
+        A thousand at most, and a few of large messages: ask again, since the last number and one. None:
+        there are no more yet.
+        """
         asked = MessageToDict(request)
         wait_s = min(float(asked.get("wait_s", 0)), _MAX_WAIT_S)
-        events = await self._journal.wait(int(asked.get("since", 0)), wait_s)
+        events = await self._journal.wait(int(asked.get("since", 0)), wait_s, at_most=_MAX_EVENTS)
         answer = Struct()
-        answer.update({"events": [_shown(event) for event in events]})
+        answer.update({"events": [_shown(event) for event in _first_of(events)]})
         return answer
 
     async def _add_fault(self, request: Struct, _: Context) -> Struct:
@@ -71,11 +78,18 @@ class TestingApi:
         return Struct()
 
     async def _break_streams(self, request: Struct, _: Context) -> Struct:
-        """`{subscription}` -> `{broken}`: how many streams were open."""
+        """`{subscription}` -> `{broken}`: how many streams were open. Its full name, or the last part.
+
+        Raises:
+            NotFound: there is no such subscription.
+        """
         name = str(MessageToDict(request).get("subscription", ""))
-        subscription = self._core.state.subscription(name)
-        broken = subscription.streams
-        subscription.interrupt(Unavailable("A test has broken this stream."))
+        subscriptions = self._core.state.subscriptions
+        named = [each for full, each in subscriptions.items() if is_named(full, name)]
+        broken = 0
+        for subscription in named or [self._core.state.subscription(name)]:
+            broken += subscription.streams
+            subscription.interrupt(Unavailable("A test has broken this stream."))
         answer = Struct()
         answer.update({"broken": broken})
         return answer
@@ -92,8 +106,18 @@ class TestingApi:
         return Struct()
 
 
+def _first_of(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield events, one at least, until their messages are too large for one answer."""
+    left_bytes = _MAX_EVENTS_BYTES
+    for event in events:
+        yield event
+        left_bytes -= event.message.ByteSize() if event.message is not None else 0
+        if left_bytes < 0:
+            return
+
+
 def _shown(event: Event) -> dict[str, Any]:
-    shown = event._asdict()
+    shown = {**event._asdict(), "at": event.at.isoformat()}
     shown["message"] = MessageToDict(event.message) if event.message is not None else None
     return shown
 
@@ -103,25 +127,25 @@ def with_faults(methods: Methods, faults: Faults) -> Methods:
     return {name: (_faulty(name, method, faults), kind) for name, (method, kind) in methods.items()}
 
 
-def refuse_if_asked(method: str, faults: Faults) -> None:
-    """Return unless a rule wants this method refused.
+async def disturb(method: str, faults: Faults) -> None:
+    """Do what rules want done before a method, e.g. `StreamingPull`; return if it is to go on.
 
     Raises:
-        Refused: as the rule says.
+        Refused: a rule says so.
     """
+    slow = faults.striking(["slow"], method)
+    if slow is not None:
+        await asyncio.sleep(slow.delay_s)
     refuse = faults.striking(["refuse"], method)
     if refuse is not None:
         raise Refused(refuse.code, refuse.message)
+    if faults.striking(["crash_before"], method) is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _faulty(name: str, method: Method, faults: Faults) -> Method:
     async def answer(request: Any, context: Context) -> Any:
-        slow = faults.striking(["slow"], name)
-        if slow is not None:
-            await asyncio.sleep(slow.delay_s)
-        refuse_if_asked(name, faults)
-        if faults.striking(["crash_before"], name) is not None:
-            os.kill(os.getpid(), signal.SIGKILL)
+        await disturb(name, faults)
         response = await method(request, context)
         if faults.striking(["crash_after"], name) is not None:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from longcall._core.clock import Clock
 
 __all__ = ["Event", "Journal", "Observer", "What"]
 
@@ -19,6 +23,7 @@ class Event(NamedTuple):
 
     Attributes:
         number: rises, without gaps.
+        at: when, on the broker's clock.
         what: what happened.
         where: the topic of `published`, else the subscription.
         message_id: to which message.
@@ -27,6 +32,7 @@ class Event(NamedTuple):
     """
 
     number: int
+    at: datetime
     what: What
     where: str
     message_id: str
@@ -42,26 +48,33 @@ class Observer:
 
 
 class Journal(Observer):
-    """Keeps the latest events. For one event loop."""
+    """Keeps the latest events. For one event loop.
 
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque(maxlen=_KEPT)
+    Args:
+        clock: the broker's.
+        kept: how many events.
+    """
+
+    def __init__(self, clock: Clock, *, kept: int = _KEPT) -> None:
+        self._clock = clock
+        self._events: deque[Event] = deque(maxlen=kept)
         self._next = 0
         self._more = asyncio.Event()
 
     def note(self, what: What, where: str, message_id: int, *, attempt: int = 0, message: Any = None) -> None:
         """Keep an event."""
-        self._events.append(Event(self._next, what, where, str(message_id), attempt, message))
+        at = self._clock.now()
+        self._events.append(Event(self._next, at, what, where, str(message_id), attempt, message))
         self._next += 1
         self._more.set()
 
-    def since(self, number: int) -> list[Event]:
-        """Return the events from a number on, as far as they are kept."""
+    def since(self, number: int, *, at_most: int) -> list[Event]:
+        """Return the first events from a number on, as far as they are kept."""
         skipped = max(0, len(self._events) - (self._next - number))
-        return list(self._events)[skipped:] if number < self._next else []
+        return list(itertools.islice(self._events, skipped, skipped + at_most))
 
-    async def wait(self, number: int, wait_s: float) -> list[Event]:
-        """Return the events from a number on; wait for the first of them, `wait_s` at most."""
+    async def wait(self, number: int, wait_s: float, *, at_most: int) -> list[Event]:
+        """Return the first events from a number on; wait for one, `wait_s` at most."""
         try:
             async with asyncio.timeout(wait_s):
                 while number >= self._next:
@@ -69,4 +82,4 @@ class Journal(Observer):
                     await self._more.wait()
         except TimeoutError:
             return []
-        return self.since(number)
+        return self.since(number, at_most=at_most)

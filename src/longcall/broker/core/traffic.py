@@ -65,9 +65,11 @@ class Traffic:
             topic = self._state.topic(topic_name)  # it may have gone meanwhile
         ids, routed = self._route(topic, messages)
         if routed:
-            await self._state.store.write(_stored(routed), then=partial(self._deliver, routed))
-        for message_id, message in zip(ids, messages, strict=True):
-            self._state.observer.note("published", topic_name, int(message_id), message=message)
+            await self._state.store.write(
+                _stored(routed), then=partial(self._published, topic_name, ids, messages, routed)
+            )
+        else:
+            self._published(topic_name, ids, messages, routed)
         return ids
 
     def message(self, message_id: int) -> HeldMessage:
@@ -148,9 +150,11 @@ class Traffic:
             )
             self._state.observer.note("dead_lettered", subscription.name, message_id)
             letter = dead_letter(self.message(message_id).body, subscription.name, attempts)
-            _, routed = self._route(topic, [letter])
+            ids, routed = self._route(topic, [letter])
             writes = [*_stored(routed), *self._subscriptions.drop(subscription, [message_id])]
-            self._state.store.submit(writes, then=partial(self._deliver, routed))
+            self._state.store.submit(
+                writes, then=partial(self._published, policy.dead_letter_topic, ids, [letter], routed)
+            )
 
     def _route(self, topic: ActiveTopic, messages: Sequence[Any]) -> tuple[list[str], list[_Routed]]:
         """Give messages their ids and receivers. One that nobody receives is not kept."""
@@ -168,6 +172,13 @@ class Traffic:
             body.publish_time.FromNanoseconds(round(now_s * 1e9))
             routed.append(_Routed(message_id, HeldMessage(body, body.ByteSize(), now_s), receivers))
         return ids, routed
+
+    def _published(
+        self, topic_name: str, ids: Sequence[str], messages: Sequence[Any], routed: Sequence[_Routed]
+    ) -> None:
+        for message_id, message in zip(ids, messages, strict=True):
+            self._state.observer.note("published", topic_name, int(message_id), message=message)
+        self._deliver(routed)
 
     def _deliver(self, routed: Iterable[_Routed]) -> None:
         touched: set[ActiveSubscription] = set()
@@ -192,7 +203,9 @@ class Traffic:
             return receivers
         spared = []
         for receiver in receivers:
-            if isinstance(receiver, ActiveSubscription) and state.faults.striking(["drop"], receiver.name):
+            if isinstance(receiver, ActiveSubscription) and state.faults.striking(
+                ["drop"], receiver.name, receiver.body.topic
+            ):
                 state.observer.note("dropped", receiver.name, message_id)
             else:
                 spared.append(receiver)
@@ -200,8 +213,8 @@ class Traffic:
 
     def _queue(self, subscription: ActiveSubscription, message_id: int, held: HeldMessage) -> None:
         """Queue a message; as a test wants it, if one does."""
-        faults = self._state.faults
-        fault = faults.striking(["duplicate", "delay", "reorder"], subscription.name) if faults else None
+        faults, places = self._state.faults, (subscription.name, subscription.body.topic)
+        fault = faults.striking(["duplicate", "delay", "reorder"], *places) if faults else None
         passed_by = self._held_back.pop(subscription, None)
         if fault is None:
             subscription.receive(message_id, held)

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from longcall.broker.errors import BrokerError, InvalidArgument
 from longcall.broker.wire import Code
 
-__all__ = ["DELIVERY_FAULTS", "METHOD_FAULTS", "Fault", "Faults", "Refused"]
+__all__ = ["DELIVERY_FAULTS", "METHOD_FAULTS", "Fault", "Faults", "Refused", "is_named"]
 
 DELIVERY_FAULTS: Final = ("drop", "duplicate", "delay", "reorder")
 METHOD_FAULTS: Final = ("refuse", "slow", "crash_before", "crash_after")
@@ -30,7 +30,8 @@ class Fault:
 
     Attributes:
         kind: one of `DELIVERY_FAULTS` or `METHOD_FAULTS`.
-        where: full name of a subscription, or name of a method, e.g. `Publish`; empty: any.
+        where: a subscription or topic, by its full name or the last part of it, or the name of a method,
+            e.g. `Publish`; empty: any.
         times: how often it strikes; None: until it is cleared.
         share: of the occasions, 0 to 1.
         seed: of the chance that `share` goes by.
@@ -81,9 +82,9 @@ class Fault:
         except TypeError as error:
             raise InvalidArgument(f"not a fault: {error}") from error
 
-    def strikes(self, where: str) -> bool:
+    def strikes(self, *places: str) -> bool:
         """Tell whether it strikes here and now, and count that."""
-        if (self.where and self.where != where) or self.times == 0:
+        if self.times == 0 or (self.where and not any(is_named(place, self.where) for place in places)):
             return False
         if self.share < 1 and self._chance.random() >= self.share:
             return False
@@ -110,6 +111,16 @@ class Faults:
         """Put none in force."""
         self._rules.clear()
 
-    def striking(self, kinds: Sequence[str], where: str) -> Fault | None:
-        """Return the first rule of these kinds that strikes here; that counts as one of its times."""
-        return next((rule for rule in self._rules if rule.kind in kinds and rule.strikes(where)), None)
+    def striking(self, kinds: Sequence[str], *places: str) -> Fault | None:
+        """Return the first rule of these kinds that strikes here; that counts as one of its times.
+
+        Args:
+            kinds: which may.
+            places: every name of here, e.g. of the subscription and of its topic.
+        """
+        return next((rule for rule in self._rules if rule.kind in kinds and rule.strikes(*places)), None)
+
+
+def is_named(full: str, name: str) -> bool:
+    """Tell whether `name` is the full name or the last part of it."""
+    return name in (full, full.rpartition("/")[2])

@@ -1,0 +1,45 @@
+"""What the page about tests shows works as it stands there, run by pytest as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+from longcall.broker.core.journal import What
+from longcall.broker.rules.faults import DELIVERY_FAULTS, METHOD_FAULTS
+from longcall.testing import InspectedBroker
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "test-with-the-broker.md").read_text()
+
+
+def test_examples_of_the_page_pass(tmp_path: Path) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_page.py").write_text("\n\n".join(examples))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
+
+    ran = subprocess.run(
+        [*command, "test_page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"{PAGE.count('def test_')} passed" in ran.stdout
+
+
+def test_every_event_is_named() -> None:
+    (named,) = re.findall(r"^\| `what` \|(.*)\|", PAGE, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", re.sub(r"published`, else", "", named))[: len(get_args(What))] == list(
+        get_args(What)
+    )
+
+
+def test_every_fault_is_named() -> None:
+    (named,) = re.findall(r"^\| `AddFault` \| `kind`: (.*?);", PAGE, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", named) == [*DELIVERY_FAULTS, *METHOD_FAULTS]
+    knobs = re.findall(r"^\| `(\w+)\(", PAGE, re.MULTILINE)
+    assert all(hasattr(InspectedBroker, name) or name == "crash" for name in knobs)
+    assert len(knobs) == 9

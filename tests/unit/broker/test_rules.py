@@ -190,6 +190,11 @@ def test_what_the_broker_cannot_do_is_refused_not_ignored(fields: dict[str, Any]
         _checked(**fields)
 
 
+def test_what_a_topic_cannot_do_is_refused_not_ignored() -> None:
+    with pytest.raises(Unimplemented, match="message_transforms"):
+        checked_topic(Wire.Topic(name="projects/p/topics/top", message_transforms=[{"disabled": True}]))
+
+
 def test_update_changes_the_masked_fields_only() -> None:
     update = _wanted(ack_deadline_seconds=60, labels={"new": "1"}, filter="ignored")
     changed = updated_subscription(_checked(labels={"old": "1"}), update, ["labels"])

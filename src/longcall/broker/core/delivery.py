@@ -111,7 +111,7 @@ class _Line:
     """
 
     key: str
-    entries: dict[int, _Entry] = field(default_factory=dict)
+    entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)  # its head is found at once
     out: int = 0
     offered: bool = False
 

@@ -45,6 +45,7 @@ class Sweeper:
         self._subscriptions = subscriptions
         self._snapshots = snapshots
         self._policies = policies
+        self._oldest_s: float | None = None
 
     def end_leases(self) -> None:
         """End the leases, rests and pauses whose time has come."""
@@ -64,6 +65,7 @@ class Sweeper:
         Requests are served in between: ten thousand subscriptions take a while.
         """
         now_s = self._state.now_s()
+        self._oldest_s = self._state.messages.oldest_s()  # later, none older comes
         for batch in _batched(list(self._state.subscriptions.values()), _AT_ONCE):
             writes = [
                 write
@@ -116,8 +118,7 @@ class Sweeper:
         return [gone, *self._state.messages.release(too_old)]
 
     def _published_before(self, time_s: float, message_ids: Iterable[int]) -> list[int]:
-        oldest_s = self._state.messages.oldest_s()
-        if oldest_s is None or oldest_s >= time_s:
+        if self._oldest_s is None or self._oldest_s >= time_s:
             return []
         return [i for i in message_ids if self._state.messages[i].published_s < time_s]
 

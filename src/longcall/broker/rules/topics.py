@@ -50,3 +50,5 @@ def _check_values(topic: Any) -> None:
         check_retention(topic.message_retention_duration)
     if topic.HasField("ingestion_data_source_settings"):
         raise Unimplemented("ingestion_data_source_settings is not available in this broker.")
+    if topic.message_transforms:
+        raise Unimplemented("message_transforms is not available in this broker.")

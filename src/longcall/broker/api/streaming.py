@@ -68,7 +68,8 @@ class StreamingPull:
             if ended.done():
                 ended.result()
         for outcome in outcomes:
-            if isinstance(outcome, Exception):
+            # gRPC's own error: the client has gone while something was sent to it.
+            if isinstance(outcome, Exception) and not isinstance(outcome, grpc.aio.InternalError):
                 raise outcome
 
     async def _read(

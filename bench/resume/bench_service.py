@@ -11,7 +11,7 @@ from longcall.service import Call, Service
 service = Service("bench")
 
 
-@service.call("/answer")
+@service.handler("/answer")
 async def answer(call: Call) -> JsonValue:
     """Work for `delay_s`."""
     arguments = call.arguments

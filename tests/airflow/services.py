@@ -6,24 +6,24 @@ import asyncio
 import secrets
 
 from longcall.contract import JsonValue
-from longcall.service import Call, CallFailure, Service
+from longcall.service import Call, CallFailed, Service
 
 service = Service("tests")
 
 
-@service.call("/echo")
+@service.handler("/echo")
 async def echo(call: Call) -> JsonValue:
     """Answer with the arguments and the id, after `delay_s` of them."""
     arguments = call.arguments if isinstance(call.arguments, dict) else {"given": call.arguments}
     await asyncio.sleep(float(str(arguments.get("delay_s", 0))))
-    call.report_progress(1, 1, unit="echo", message="about to answer")
-    return {"echo": arguments, "correlid": call.correlation_id}
+    call.progress(1, 1, unit="echo", message="about to answer")
+    return {"echo": arguments, "correlid": call.id}
 
 
 _waiting: list[asyncio.Future[None]] = []
 
 
-@service.call("/together")
+@service.handler("/together")
 async def together(call: Call) -> JsonValue:
     """Answer nobody before `calls` calls are there: a caller that held a slot while waiting would block."""
     arguments = call.arguments
@@ -35,10 +35,10 @@ async def together(call: Call) -> JsonValue:
         _waiting.clear()
     else:
         await _waiting[-1]
-    return {"n": arguments["n"], "correlid": call.correlation_id}
+    return {"n": arguments["n"], "correlid": call.id}
 
 
-@service.call("/secret")
+@service.handler("/secret")
 async def secret(call: Call) -> JsonValue:
     """Answer with something that no log may show."""
     return f"secret-{secrets.token_hex(8)}"
@@ -47,33 +47,33 @@ async def secret(call: Call) -> JsonValue:
 _released = asyncio.Event()
 
 
-@service.call("/held")
+@service.handler("/held")
 async def held(call: Call) -> JsonValue:
     """Work until somebody calls `/release`."""
     await _released.wait()
     return "released"
 
 
-@service.call("/release")
+@service.handler("/release")
 async def release(call: Call) -> JsonValue:
     """Let `/held` go on."""
     _released.set()
     return None
 
 
-@service.call("/fails")
+@service.handler("/fails")
 async def fails(call: Call) -> JsonValue:
     """Fail in a way that a retry may mend."""
     raise RuntimeError("the disk of node 7 is full")
 
 
-@service.call("/fails-for-good")
+@service.handler("/fails-for-good")
 async def fails_for_good(call: Call) -> JsonValue:
     """Fail in a way that no retry mends."""
-    raise CallFailure("Unknown model", detail="there is no model 'gpt-0'", code="model", retryable=False)
+    raise CallFailed("Unknown model", detail="there is no model 'gpt-0'", code="model", retryable=False)
 
 
-@service.call("/forever")
+@service.handler("/forever")
 async def forever(call: Call) -> JsonValue:
     """Work until cancelled."""
     await asyncio.Event().wait()

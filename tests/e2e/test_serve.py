@@ -322,7 +322,9 @@ def test_service_that_cannot_be_served_is_one_clear_error(
     if arguments[0].startswith("broken"):
         cwd = tmp_path
         (cwd / "broken.py").write_text(
-            "import longcall.service as sdk\nservice = sdk.Service('s')\nservice.call('/h')(lambda _: None)\n"
+            "import longcall.service as sdk\n"
+            "service = sdk.Service('s')\n"
+            "service.handler('/h')(lambda _: None)\n"
         )
     error = _refused(*arguments, cwd=cwd)
     assert said in error

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.processes import wait_until_gone
 
 from longcall.contract import CallRequest, Progress, Succeeded
-from longcall.service import CallFailure
+from longcall.service import CallFailed
 from longcall.service.process import run_in_process
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ async def test_result_comes_back() -> None:
 
 async def test_bytes_come_back_up_to_what_a_message_takes() -> None:
     assert len((await run("large", b"9990000")).data) == 9_990_000
-    with pytest.raises(CallFailure, match="store it and return its address") as raised:
+    with pytest.raises(CallFailed, match="store it and return its address") as raised:
         await run("large", b"9990001")
     assert not raised.value.retryable
 
@@ -67,7 +67,7 @@ async def test_last_progress_comes_before_the_result_and_few_of_the_others_do() 
 
 
 async def test_handlers_words_are_kept() -> None:
-    with pytest.raises(CallFailure) as raised:
+    with pytest.raises(CallFailed) as raised:
         await run("refuses")
     problem = raised.value.problem
     assert (problem.title, problem.detail, problem.code) == ("Unknown model", "there is no 'gpt-0'", "model")
@@ -80,7 +80,7 @@ async def test_handlers_words_are_kept() -> None:
     [("dies", "SIGKILL"), ("dies_childful", "SIGKILL"), ("exits", "exit status 7")],
 )
 async def test_process_that_ends_without_an_answer_fails_its_call(handler: str, detail: str) -> None:
-    with pytest.raises(CallFailure, match="The worker process died") as raised:
+    with pytest.raises(CallFailed, match="The worker process died") as raised:
         await run(handler)
     assert raised.value.retryable
     assert detail in raised.value.problem.detail
@@ -116,6 +116,6 @@ async def test_cancelling_ends_a_busy_process(handler: str) -> None:
 
 async def test_process_that_cannot_be_started_fails_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with pytest.raises(CallFailure, match="The worker process did not start") as raised:
+    with pytest.raises(CallFailed, match="The worker process did not start") as raised:
         await run("echo")
     assert raised.value.retryable

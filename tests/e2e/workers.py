@@ -10,78 +10,78 @@ import threading
 import time
 
 from longcall.contract import JsonValue
-from longcall.service import Call, CallFailure, Result, Service
+from longcall.service import Call, CallFailed, Result, Service
 from longcall.service.call import HandlerResult
 
 service = Service("workers")
 
 
-@service.call("/echo")
+@service.handler("/echo")
 def echo(call: Call) -> JsonValue:
-    logging.getLogger("workers").info("working on %s", call.correlation_id)
+    logging.getLogger("workers").info("working on %s", call.id)
     return {"arguments": call.arguments, "pid": os.getpid()}
 
 
-@service.call("/serve")
+@service.handler("/serve")
 def serve(call: Call) -> HandlerResult:
     return Result(data=call.body.upper(), content_type="text/plain")
 
 
-@service.call("/spin")
+@service.handler("/spin")
 def spin(call: Call) -> JsonValue:
     """Keep a core busy for ever; the progress message is the process id."""
-    call.report_progress(0, message=str(os.getpid()))
+    call.progress(0, message=str(os.getpid()))
     while True:
         pass
 
 
-@service.call("/stubborn")
+@service.handler("/stubborn")
 def stubborn(call: Call) -> JsonValue:
     """Take no notice of SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return spin(call)
 
 
-@service.call("/steps")
+@service.handler("/steps")
 def steps(call: Call) -> JsonValue:
     """Report very often."""
     for step in range(100_000):
-        call.report_progress(step, 100_000)
-    call.report_progress(100_000, 100_000, message="all done")
+        call.progress(step, 100_000)
+    call.progress(100_000, 100_000, message="all done")
     return None
 
 
-@service.call("/waits")
+@service.handler("/waits")
 def waits(call: Call) -> JsonValue:
     """Work until the file that the arguments name is there."""
-    call.report_progress(0, message=str(os.getpid()))
+    call.progress(0, message=str(os.getpid()))
     while not os.path.exists(str(call.arguments)):  # noqa: PTH110 # one line
         time.sleep(0.02)
     return "done"
 
 
-@service.call("/fails")
+@service.handler("/fails")
 def fails(call: Call) -> JsonValue:
     raise RuntimeError("the disk of node 7 is full")
 
 
-@service.call("/refuses")
+@service.handler("/refuses")
 def refuses(call: Call) -> JsonValue:
-    raise CallFailure("Unknown model", detail="there is no 'gpt-0'", code="model", retryable=False)
+    raise CallFailed("Unknown model", detail="there is no 'gpt-0'", code="model", retryable=False)
 
 
-@service.call("/exits")
+@service.handler("/exits")
 def exits(call: Call) -> JsonValue:
     sys.exit(7)
 
 
-@service.call("/dies")
+@service.handler("/dies")
 def dies(call: Call) -> JsonValue:
     os.kill(os.getpid(), signal.SIGKILL)
     return None
 
 
-@service.call("/dies-childful")
+@service.handler("/dies-childful")
 def dies_childful(call: Call) -> JsonValue:
     """Be killed while a forked process, which holds every descriptor, lives on."""
     if os.fork() == 0:
@@ -90,18 +90,18 @@ def dies_childful(call: Call) -> JsonValue:
     return None
 
 
-@service.call("/reads-input")
+@service.handler("/reads-input")
 def reads_input(call: Call) -> JsonValue:
     return sys.stdin.read()
 
 
-@service.call("/leaves-a-thread")
+@service.handler("/leaves-a-thread")
 def leaves_a_thread(call: Call) -> JsonValue:
     """Return while a thread that is no daemon goes on for ever."""
     threading.Thread(target=threading.Event().wait).start()
     return "returned"
 
 
-@service.call("/large")
+@service.handler("/large")
 def large(call: Call) -> HandlerResult:
     return Result(data=b"\0" * int(str(call.arguments)))

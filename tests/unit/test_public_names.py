@@ -19,7 +19,7 @@ NAMES = {
     "longcall.broker": {"Broker", "BrokerConfig", "BrokerConfigError", "BrokerError", "StoreError"},
     "longcall.service": {
         "Call",
-        "CallFailure",
+        "CallFailed",
         "CallStore",
         "Handler",
         "MemoryCallStore",

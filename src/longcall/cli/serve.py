@@ -26,9 +26,9 @@ example, in my_module.py:
 
   service = Service("digits")
 
-  @service.call("/train")
+  @service.handler("/train")
   def train(call: Call) -> dict[str, float]:
-      call.report_progress(1, 1, unit="steps")
+      call.progress(1, 1, unit="steps")
       return {"accuracy": 0.97}
 
 then: longcall serve my_module:service --topic completions --project my-project

@@ -2,13 +2,13 @@
 
 from longcall.service.call import Call, Handler, Result
 from longcall.service.config import ServiceConfig
-from longcall.service.errors import CallFailure, ServiceConfigError
+from longcall.service.errors import CallFailed, ServiceConfigError
 from longcall.service.service import Service
 from longcall.service.store import CallStore, MemoryCallStore, StoredCall
 
 __all__ = [
     "Call",
-    "CallFailure",
+    "CallFailed",
     "CallStore",
     "Handler",
     "MemoryCallStore",

@@ -20,7 +20,7 @@ from longcall.contract import (
     Succeeded,
     decode_json,
 )
-from longcall.service.errors import CallFailure
+from longcall.service.errors import CallFailed
 from longcall.service.wording import publishable
 
 __all__ = [
@@ -58,7 +58,7 @@ class Call:
     """One call at work.
 
     Attributes:
-        correlation_id: the caller's name for it.
+        id: the correlation id, the caller's name for it.
         attempt: which run of the work this is, from 1.
         body: the arguments as they came.
         content_type: their media type; empty without a body.
@@ -68,7 +68,7 @@ class Call:
     def __init__(
         self, request: CallRequest, *, attempt: int, on_progress: Callable[[Progress], None]
     ) -> None:
-        self.correlation_id: str = request.correlation_id
+        self.id: str = request.correlation_id
         self.attempt: int = attempt
         self.body: bytes = request.body
         self.content_type: str = request.content_type
@@ -80,20 +80,16 @@ class Call:
         """The arguments, decoded from JSON; None without a body.
 
         Raises:
-            CallFailure: the body is not JSON; not retryable. Text and bytes are in `body`.
+            CallFailed: the body is not JSON; not retryable. Text and bytes are in `body`.
         """
         if not self.body:
             return None
         try:
             return decode_json(self.body, field="body")
         except ContractError as error:
-            raise CallFailure(
-                "Bad arguments", detail=str(error), code="arguments", retryable=False
-            ) from error
+            raise CallFailed("Bad arguments", detail=str(error), code="arguments", retryable=False) from error
 
-    def report_progress(
-        self, done: float, total: float | None = None, *, unit: str = "", message: str = ""
-    ) -> None:
+    def progress(self, done: float, total: float | None = None, *, unit: str = "", message: str = "") -> None:
         """Tell the caller how far the work has come. Returns at once, in any thread of the handler's.
 
         A few reports a second are published at most; of more, the latest. A number that no progress can
@@ -102,7 +98,7 @@ class Call:
         # Numbers of other libraries (numpy's, say) are numbers too, but no JSON.
         numbers = [n if type(n) is int else float(n) for n in (done, total) if n is not None]
         if not all(0 <= n < math.inf for n in numbers):
-            log.warning("Call %s: no progress can be %s of %s", self.correlation_id, done, total)
+            log.warning("Call %s: no progress can be %s of %s", self.id, done, total)
             return
         self._on_progress(
             Progress(
@@ -122,7 +118,7 @@ def to_succeeded(value: HandlerResult) -> Succeeded:
     """Return what a handler returned as it is published.
 
     Raises:
-        CallFailure: it is neither JSON nor a sound `Result`, or too large; not retryable.
+        CallFailed: it is neither JSON nor a sound `Result`, or too large; not retryable.
     """
     try:
         if isinstance(value, Result):
@@ -137,7 +133,7 @@ def to_succeeded(value: HandlerResult) -> Succeeded:
                 "store it and return its address",
             )
     except ContractError as error:
-        raise CallFailure("Bad result", detail=str(error), code="result", retryable=False) from error
+        raise CallFailed("Bad result", detail=str(error), code="result", retryable=False) from error
     return succeeded
 
 
@@ -152,5 +148,5 @@ def _check_result(result: Result) -> None:
 
 
 def failure_problem(error: BaseException) -> Problem:
-    """Return an exception that is no `CallFailure` as it is published."""
+    """Return an exception that is no `CallFailed` as it is published."""
     return Problem(title=type(error).__name__, detail=publishable(str(error)))

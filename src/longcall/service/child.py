@@ -24,7 +24,7 @@ from typing import Final, NoReturn, cast
 from longcall.contract import CallRequest, JsonValue, Progress
 from longcall.service.answers import AnswerWriter
 from longcall.service.call import Call, HandlerResult, failure_problem, to_succeeded
-from longcall.service.errors import CallFailure
+from longcall.service.errors import CallFailed
 
 __all__ = ["main"]
 
@@ -60,7 +60,7 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
     call = Call(request, attempt=int(str(task["attempt"])), on_progress=on_progress)
     try:
         succeeded = to_succeeded(_handler(task)(call))
-    except CallFailure as failure:
+    except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
     except Exception as error:  # the handler's border: whatever it raises fails its call
         log.exception("Call %s: the handler failed", request.correlation_id)

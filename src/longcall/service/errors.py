@@ -9,7 +9,7 @@ from longcall._core.errors import LongcallError
 from longcall.contract import Problem
 from longcall.service.wording import publishable
 
-__all__ = ["CallConflict", "CallFailure", "ServiceConfigError", "ServiceUnavailable", "UnknownCall"]
+__all__ = ["CallConflict", "CallFailed", "ServiceConfigError", "ServiceUnavailable", "UnknownCall"]
 
 
 class ServiceConfigError(LongcallError):
@@ -38,7 +38,7 @@ class ServiceUnavailable(LongcallError):
     retryable = True
 
 
-class CallFailure(LongcallError):
+class CallFailed(LongcallError):
     """Raised by a handler to fail its call with these words.
 
     Any other exception fails it too, with the exception's type and text, as retryable.

@@ -22,7 +22,7 @@ from typing import Final
 from longcall.contract import CallRequest, ContractError, JsonValue, Problem, Progress, Succeeded, decode_json
 from longcall.contract.progress import progress_from_wire
 from longcall.service.call import Handler
-from longcall.service.errors import CallFailure, ServiceConfigError
+from longcall.service.errors import CallFailed, ServiceConfigError
 
 __all__ = ["check_importable", "run_in_process"]
 
@@ -67,12 +67,12 @@ async def run_in_process(
         on_progress: told of each report.
 
     Raises:
-        CallFailure: the handler raised, or its process died or could not be started.
+        CallFailed: the handler raised, or its process died or could not be started.
     """
     try:
         reading, child = await _start()
     except OSError as error:
-        raise CallFailure(
+        raise CallFailed(
             "The worker process did not start", detail=str(error.strerror), code="process-start"
         ) from error
     answers = asyncio.create_task(_read_answers(reading, on_progress))
@@ -86,8 +86,8 @@ async def run_in_process(
         return outcome
     if outcome is None:
         assert child.returncode is not None  # `_end` waited for it
-        raise CallFailure("The worker process died", detail=_how(child.returncode), code="process-died")
-    raise CallFailure.of(outcome)
+        raise CallFailed("The worker process died", detail=_how(child.returncode), code="process-died")
+    raise CallFailed.of(outcome)
 
 
 async def _start() -> tuple[int, asyncio.subprocess.Process]:

@@ -53,7 +53,7 @@ class Service:
         """The handlers by path."""
         return MappingProxyType(self._handlers)
 
-    def call(self, path: str) -> Callable[[_Handler], _Handler]:
+    def handler(self, path: str) -> Callable[[_Handler], _Handler]:
         """Register a function as the handler of `POST {path}`; the function itself stays as it is.
 
         A synchronous function runs in a process of its own, which can be stopped at any point and must
@@ -69,9 +69,9 @@ class Service:
         if path in self._handlers:
             raise ServiceConfigError("path", f"{path!r} has a handler already")
 
-        def register(handler: _Handler) -> _Handler:
-            self._handlers[path] = handler
-            return handler
+        def register(function: _Handler) -> _Handler:
+            self._handlers[path] = function
+            return function
 
         return register
 
@@ -99,7 +99,7 @@ class Service:
         from longcall.service.http import make_app
 
         if not self._handlers:
-            raise ServiceConfigError("service", "it has no handlers: add one with @service.call('/path')")
+            raise ServiceConfigError("service", "it has no handlers: add one with @service.handler('/path')")
         settings = config or ServiceConfig.from_env(os.environ)
         clock = clock or SystemClock()
         targets = {

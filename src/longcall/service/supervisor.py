@@ -23,7 +23,7 @@ from longcall.contract import (
 )
 from longcall.service.call import Call, Handler, failure_problem, to_succeeded
 from longcall.service.config import ServiceConfig
-from longcall.service.errors import CallFailure, ServiceUnavailable, UnknownCall
+from longcall.service.errors import CallFailed, ServiceUnavailable, UnknownCall
 from longcall.service.outbox import Outbox, Publisher
 from longcall.service.process import run_in_process
 from longcall.service.store import CallStore, StoredCall
@@ -187,7 +187,7 @@ class Supervisor:
                     self._targets[path], request, attempt=attempt, on_progress=progress.put
                 )
             return await self._run_here(request, path, attempt, progress)
-        except CallFailure as failure:
+        except CallFailed as failure:
             return Failed(problem=failure.problem)
         # The handler's border: whatever goes wrong in running it fails its call, and ends nothing else.
         except (Exception, SystemExit) as error:

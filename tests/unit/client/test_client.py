@@ -26,7 +26,8 @@ from longcall.client import (
     SharedInbox,
 )
 from longcall.contract import CallState, ContractError, JsonValue, Message, Progress, Succeeded
-from longcall.service import Call, CallFailure, Service, ServiceConfig
+from longcall.service import Call, Service, ServiceConfig
+from longcall.service import CallFailed as WorkFailed
 from longcall.transport import InboxNotFound, TopicNotFound
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
@@ -38,18 +39,18 @@ POLICIES = [PerCallInbox(topic=TOPIC), SharedInbox(topic=TOPIC, name="reports")]
 service = Service("tests")
 
 
-@service.call("/echo")
+@service.handler("/echo")
 async def echo(call: Call) -> JsonValue:
-    call.report_progress(1, 2, unit="steps")
+    call.progress(1, 2, unit="steps")
     return {"echo": call.arguments}
 
 
-@service.call("/fail")
+@service.handler("/fail")
 async def fail(call: Call) -> JsonValue:
-    raise CallFailure("No such model", code="no_model", retryable=False)
+    raise WorkFailed("No such model", code="no_model", retryable=False)
 
 
-@service.call("/hang")
+@service.handler("/hang")
 async def hang(call: Call) -> JsonValue:
     await asyncio.Event().wait()
 

@@ -14,10 +14,10 @@ TOPIC = "projects/p/topics/reports"
 service = Service("quick")
 
 
-@service.call("/quick")
+@service.handler("/quick")
 async def quick(call: Call) -> JsonValue:
     await asyncio.sleep(0)
-    call.report_progress(1, 1)
+    call.progress(1, 1)
     return None
 
 

@@ -37,7 +37,7 @@ def make_local() -> Callable[[Call], JsonValue]:
 
 def test_decorator_leaves_the_function_as_it_is() -> None:
     service = Service("s")
-    assert service.call("/h")(at_the_top) is at_the_top
+    assert service.handler("/h")(at_the_top) is at_the_top
     assert service.handlers == {"/h": at_the_top}
     service.asgi(CONFIG)
 
@@ -51,7 +51,7 @@ def test_synchronous_handler_that_no_process_can_import_is_refused_at_once(
     handler: Callable[[Call], JsonValue],
 ) -> None:
     service = Service("s")
-    service.call("/h")(handler)
+    service.handler("/h")(handler)
     with pytest.raises(ServiceConfigError, match="at the top of a module"):
         service.asgi(CONFIG)
 
@@ -61,7 +61,7 @@ def test_synchronous_handler_of_the_main_module_is_refused_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(at_the_top, "__module__", "__main__")
     service = Service("s")
-    service.call("/h")(at_the_top)
+    service.handler("/h")(at_the_top)
     with pytest.raises(ServiceConfigError, match="longcall serve"):
         service.asgi(CONFIG)
 
@@ -74,14 +74,14 @@ def test_service_without_handlers_is_refused() -> None:
 @pytest.mark.parametrize("path", ["", "train", "/calls", "/calls/x", "/healthz", "/{id}"])
 def test_path_that_is_none_or_the_services_own_is_refused(path: str) -> None:
     with pytest.raises(ServiceConfigError, match="path"):
-        Service("s").call(path)
+        Service("s").handler(path)
 
 
 def test_path_is_taken_once_and_may_begin_like_one_of_the_services_own() -> None:
     service = Service("s")
-    service.call("/callsign")(at_the_top)
+    service.handler("/callsign")(at_the_top)
     with pytest.raises(ServiceConfigError, match="already"):
-        service.call("/callsign")
+        service.handler("/callsign")
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 81])
@@ -140,9 +140,9 @@ class Float(float):
 def test_progress_that_is_none_is_not_reported(done: float, total: float | None) -> None:
     reported: list[Progress] = []
     call = Call(CallRequest(correlation_id="a"), attempt=1, on_progress=reported.append)
-    call.report_progress(done, total)
+    call.progress(done, total)
     assert reported == []
-    call.report_progress(Float(0.5), 3, message="half\udcff")
+    call.progress(Float(0.5), 3, message="half\udcff")
     assert reported == [Progress(done=0.5, total=3, message="half\\udcff")]
     assert (type(reported[0].done), type(reported[0].total)) == (float, int)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from longcall.contract import JsonValue
-from longcall.service import Call, CallFailure, Service
+from longcall.service import Call, CallFailed, Service
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -20,7 +20,7 @@ __all__ = ["cross_validate", "service"]
 service = Service("digits")
 
 
-@service.call("/train")
+@service.handler("/train")
 def cross_validate(call: Call) -> JsonValue:
     """Measure how well a model reads digits that it has not seen, one fold after the other.
 
@@ -40,7 +40,7 @@ def cross_validate(call: Call) -> JsonValue:
         model.fit(images[training], digits[training])
         accuracies.append(float(model.score(images[testing], digits[testing])))
         mean = sum(accuracies) / len(accuracies)
-        call.report_progress(len(accuracies), 10 * rounds, unit="folds", message=f"{mean:.1%} right so far")
+        call.progress(len(accuracies), 10 * rounds, unit="folds", message=f"{mean:.1%} right so far")
     return {"model": name, "accuracy": mean, "folds": len(accuracies), "images": len(images)}
 
 
@@ -63,5 +63,5 @@ def _build(name: str) -> ClassifierMixin:
     }
     if name not in models:
         # Trying again would not help, and the service says so: Airflow will not spend retries on it.
-        raise CallFailure("unknown model", detail=f"{name!r} is none of {', '.join(models)}", retryable=False)
+        raise CallFailed("unknown model", detail=f"{name!r} is none of {', '.join(models)}", retryable=False)
     return models[name]

@@ -47,6 +47,9 @@ _FINAL: Final[dict[type[Completion], CallState]] = {
 }
 
 
+_TIMES: Final = ("accepted_time", "started_time", "heartbeat_time", "ended_time")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatus:
     """One call at one instant.
@@ -55,7 +58,10 @@ class CallStatus:
         correlation_id: the call.
         state: where it stands.
         attempt: which run of the work this is, from 1; 0 before the first.
-        heartbeat_time: the work's last sign of life, aware.
+        accepted_time: when the service took it on, aware, as the other times.
+        started_time: when the attempt began.
+        heartbeat_time: the work's last sign of life.
+        ended_time: when its completion was stored.
         progress: the last progress that was reported.
         completion: how the call ended; there exactly when `state` is final.
     """
@@ -63,7 +69,10 @@ class CallStatus:
     correlation_id: str
     state: CallState
     attempt: int = 0
+    accepted_time: datetime | None = None
+    started_time: datetime | None = None
     heartbeat_time: datetime | None = None
+    ended_time: datetime | None = None
     progress: Progress | None = None
     completion: Completion | None = None
 
@@ -82,8 +91,10 @@ class CallStatus:
             "state": str(self.state),
             "attempt": self.attempt,
         }
-        if self.heartbeat_time is not None:
-            wire["heartbeat_time"] = encode_instant(self.heartbeat_time, field="heartbeat_time")
+        for name in _TIMES:
+            time: datetime | None = getattr(self, name)
+            if time is not None:
+                wire[name] = encode_instant(time, field=name)
         if self.progress is not None:
             wire["progress"] = progress_to_wire(self.progress)
         match self.completion:
@@ -116,15 +127,15 @@ class CallStatus:
         runs = 0 if attempt is None else whole_number(attempt)
         if runs is None:
             raise ContractError("attempt", "a whole number, 0 or more")
-        heartbeat = _text(value, "heartbeat_time", field="heartbeat_time")
+        times = {name: _time(value, name) for name in _TIMES}
         progress = value.get("progress")
         return cls(
             correlation_id=check_correlation_id(correlation_id),
             state=state,
             attempt=runs,
-            heartbeat_time=decode_instant(heartbeat, field="heartbeat_time") if heartbeat else None,
             progress=progress_from_wire(progress) if progress is not None else None,
             completion=_completion_from_wire(state, value),
+            **times,
         )
 
 
@@ -168,6 +179,11 @@ def _result_of(value: JsonValue, content_type: str) -> Succeeded:
     if result.is_json or not isinstance(value, str):
         return result
     return Succeeded(data=value.encode(errors="replace"), content_type=content_type)
+
+
+def _time(value: Mapping[str, JsonValue], name: str) -> datetime | None:
+    text = _text(value, name, field=name)
+    return decode_instant(text, field=name) if text else None
 
 
 def _text(value: Mapping[str, JsonValue], name: str, *, field: str) -> str:

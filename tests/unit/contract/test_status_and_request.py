@@ -48,7 +48,10 @@ statuses = st.builds(
     st.none() | completions,
     correlation_id=ids,
     attempt=counts,
+    accepted_time=st.none() | instants,
+    started_time=st.none() | instants,
     heartbeat_time=st.none() | instants,
+    ended_time=st.none() | instants,
     progress=st.none() | progresses,
 )
 
@@ -120,7 +123,7 @@ def test_malformed_status_names_the_field(wire: JsonValue, field: str) -> None:
     assert caught.value.field == field
 
 
-MEMBERS = ["correlid", "state", "attempt", "heartbeat_time", "progress", "result", "error", "detail"]
+MEMBERS = ["correlid", "state", "attempt", "heartbeat_time", "ended_time", "progress", "result", "error", "detail"]
 almost_members = st.dictionaries(
     st.sampled_from(["data", "data_base64", "content_type", "title", "retryable", "done"]), json_values
 )

@@ -20,14 +20,11 @@ NAMES = {
     "longcall.service": {
         "Call",
         "CallFailed",
-        "CallStore",
         "Handler",
-        "MemoryCallStore",
         "Result",
         "Service",
         "ServiceConfig",
         "ServiceConfigError",
-        "StoredCall",
     },
     "longcall.testing": {
         "BrokerEvent",

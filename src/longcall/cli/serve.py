@@ -66,6 +66,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--project", help="project of the topic (default: $GOOGLE_CLOUD_PROJECT)")
     parser.add_argument(
+        "--store",
+        metavar="FOLDER",
+        help="where calls are kept, so that a restart goes on with them (default: $LONGCALL_STORE, then "
+        "~/.local/state/longcall/services/NAME); 'memory': nowhere",
+    )
+    parser.add_argument(
         "--drain",
         type=float,
         metavar="SECONDS",
@@ -96,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
     config = ServiceConfig.from_env(os.environ, topic=args.topic, project=args.project)
     if args.drain is not None:
         config = replace(config, drain_s=args.drain)
+    if args.store is not None:
+        config = replace(config, store=args.store)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)
 

@@ -4,17 +4,13 @@ from longcall.service.call import Call, Handler, Result
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallFailed, ServiceConfigError
 from longcall.service.service import Service
-from longcall.service.store import CallStore, MemoryCallStore, StoredCall
 
 __all__ = [
     "Call",
     "CallFailed",
-    "CallStore",
     "Handler",
-    "MemoryCallStore",
     "Result",
     "Service",
     "ServiceConfig",
     "ServiceConfigError",
-    "StoredCall",
 ]

@@ -20,6 +20,7 @@ _COUNTS: Final = (
     "max_body_bytes",
     "max_ended",
     "max_ended_bytes",
+    "max_interruptions",
 )
 
 
@@ -29,6 +30,8 @@ class ServiceConfig:
 
     Attributes:
         topic: full path of the topic where it publishes.
+        store: the folder where calls are kept, or `memory`, which forgets them with the process; empty: a
+            folder named after the service in the user's folder for state.
         max_processes: synchronous handlers that run at once.
         max_tasks: asynchronous handlers that run at once.
         max_waiting: accepted calls that wait for their turn; beyond that, 503.
@@ -38,10 +41,12 @@ class ServiceConfig:
         max_ended_bytes: of the kept calls' results together; the oldest go first.
         heartbeat_s: pause between heartbeats of a running call.
         progress_interval_s: pause between two progress reports of a call.
+        max_interruptions: a call whose work has died with the service so often fails.
         drain_s: how long a stopping service lets running work go on.
     """
 
     topic: str
+    store: str = ""
     max_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_tasks: int = 1000
     max_waiting: int = 10_000
@@ -51,6 +56,7 @@ class ServiceConfig:
     max_ended_bytes: int = 256_000_000
     heartbeat_s: float = 30.0
     progress_interval_s: float = 0.25
+    max_interruptions: int = 5
     drain_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -79,7 +85,9 @@ class ServiceConfig:
     def from_env(
         cls, environ: Mapping[str, str], *, topic: str | None = None, project: str | None = None
     ) -> Self:
-        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`) and `GOOGLE_CLOUD_PROJECT`; the arguments win.
+        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`.
+
+        The arguments win.
 
         Raises:
             ServiceConfigError: no topic, no project, or names that cannot be any.
@@ -96,4 +104,4 @@ class ServiceConfig:
             )
         except ContractError as error:
             raise ServiceConfigError(error.field, error.reason) from error
-        return cls(topic=path)
+        return cls(topic=path, store=environ.get("LONGCALL_STORE", ""))

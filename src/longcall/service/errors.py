@@ -9,7 +9,14 @@ from longcall._core.errors import LongcallError
 from longcall.contract import Problem
 from longcall.service.wording import publishable
 
-__all__ = ["CallConflict", "CallFailed", "ServiceConfigError", "ServiceUnavailable", "UnknownCall"]
+__all__ = [
+    "CallConflict",
+    "CallFailed",
+    "ServiceConfigError",
+    "ServiceUnavailable",
+    "StoreUnavailable",
+    "UnknownCall",
+]
 
 
 class ServiceConfigError(LongcallError):
@@ -36,6 +43,10 @@ class ServiceUnavailable(LongcallError):
     """The service stops, or has as many calls waiting as it takes; answered 503."""
 
     retryable = True
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """The call store cannot be read or written now, and nothing was changed: a full disk, a foreign lock."""
 
 
 class CallFailed(LongcallError):

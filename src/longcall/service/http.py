@@ -1,4 +1,4 @@
-"""The service's HTTP face: start, status, cancel. Errors are problem details (RFC 9457).
+"""The service's HTTP face: start, status, cancel, list. Errors are problem details (RFC 9457).
 
 `POST {path}?correlid={id}` answers 202 with the `Location` of the status resource,
 `GET` it tells how the call stands, `DELETE` asks for its cancellation.
@@ -28,9 +28,11 @@ from longcall.contract import (
     decode_request,
     resource_path,
 )
+from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallConflict, ServiceConfigError, ServiceUnavailable, UnknownCall
-from longcall.service.supervisor import Supervisor
+from longcall.service.listing import decode_page, encode_list
+from longcall.service.running import Running
 
 __all__ = ["make_app"]
 
@@ -51,24 +53,24 @@ def make_app(
     paths: list[str],
     *,
     config: ServiceConfig,
-    supervised: Callable[[], AbstractAsyncContextManager[Supervisor]],
+    running: Callable[[], AbstractAsyncContextManager[Running]],
 ) -> Starlette:
     """Return the ASGI application.
 
     Args:
         paths: of the handlers.
         config: the limits.
-        supervised: entered when the application starts and left when it stops.
+        running: entered when the application starts and left when it stops.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with supervised() as supervisor:
-            app.state.supervisor = supervisor
+        async with running() as app.state.running:
             yield
 
     routes = [Route(path, _start(path, config), methods=["POST"]) for path in paths]
     routes += [
+        Route("/calls", _list, methods=["GET"]),
         Route("/calls/{id:path}", _status, methods=["GET"]),
         Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
         Route("/healthz", _health, methods=["GET"]),
@@ -86,7 +88,7 @@ def _start(path: str, config: ServiceConfig) -> Endpoint:
         call_request = decode_request(request.query_params, request.headers, body)
         if call_request.reply_topic:
             _check_reply_topic(call_request.reply_topic, config)
-        call = await _supervisor(request).accept(call_request, path=path)
+        call = await _calls(request).accept(call_request, path=path)
         location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
         return _status_answer(call.status, code=200 if call.status.state.is_final else 202, location=location)
 
@@ -94,11 +96,18 @@ def _start(path: str, config: ServiceConfig) -> Endpoint:
 
 
 async def _status(request: Request) -> Response:
-    return _status_answer(await _supervisor(request).status(request.path_params["id"]), code=200)
+    return _status_answer(await _calls(request).status(request.path_params["id"]), code=200)
+
+
+async def _list(request: Request) -> Response:
+    page = decode_page(request.query_params)
+    found = await _calls(request).find(page.wanted, before=page.before, limit=page.size)
+    root = f"{request.scope.get('root_path', '')}/calls"
+    return Response(json.dumps(encode_list(found, page, root=root)), 200, media_type=JSON_TYPE)
 
 
 async def _cancel(request: Request) -> Response:
-    status = await _supervisor(request).cancel(request.path_params["id"])
+    status = await _calls(request).cancel(request.path_params["id"])
     return _status_answer(status, code=200 if status.state.is_final else 202)
 
 
@@ -106,15 +115,15 @@ async def _health(_request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-def _supervisor(request: Request) -> Supervisor:
-    supervisor = getattr(request.app.state, "supervisor", None)
-    if not isinstance(supervisor, Supervisor):
+def _calls(request: Request) -> Calls:
+    running = getattr(request.app.state, "running", None)
+    if not isinstance(running, Running):
         raise ServiceConfigError(
             "lifespan",
             "it has not run, for a mounted application's does not by itself: enter "
             "`app.router.lifespan_context(app)` in that of the application around it",
         )
-    return supervisor
+    return running.calls
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

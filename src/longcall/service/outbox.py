@@ -1,206 +1,198 @@
-"""What a call still has to publish, in order: accepted, the latest progress, a heartbeat, its completion.
+"""Publishes the completions that the store says are due, until each is out (the transactional outbox).
 
-One outbox a call. Publishing holds no place where work could run: an outage of
-Pub/Sub delays reports and stops nothing. A completion is tried until it is
-published; a progress report that failed is dropped, the next will say more.
+An outcome is stored before it is published, and noted as published after that. A
+process that dies in between publishes it again, under the same CloudEvents id.
+Nothing of it is in memory but what is being published now: hours without Pub/Sub
+delay completions, and take no room.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
-import re
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import (
-    Accepted,
-    Completion,
-    ContractError,
-    Failed,
-    Heartbeat,
-    Problem,
-    Progress,
-    Report,
-    ReportBody,
-    encode_report,
-    is_completion,
-)
+from longcall.contract import ContractError, Failed, Problem
+from longcall.service.errors import StoreUnavailable
+from longcall.service.reports import Publisher
+from longcall.service.store import CallStore, Due
 from longcall.transport.errors import TopicNotFound, TransportDenied, TransportError, TransportUnavailable
-from longcall.transport.port import Transport
 
-__all__ = ["Outbox", "Publisher"]
+__all__ = ["Outbox"]
 
 log = logging.getLogger(__name__)
 
-_RETRY_MIN_S = 0.2
-_RETRY_MAX_S = 10.0
-_REFUSED_RETRY_S = 60.0
-"""Once somebody has put right what Pub/Sub refused, the completion is out within a minute or so."""
-_AT_ONCE = 32
-_BAD_RESULT = "Bad result"
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_AT_ONCE: Final = 32
+_RETRY_MIN_S: Final = 0.2
+_RETRY_MAX_S: Final = 10.0
+_REFUSED_RETRY_S: Final = 60.0
+"""Once somebody has put right what Pub/Sub refused, completions are out within a minute or so."""
+_FLUSH_POLL_S: Final = 0.02
+_ALL: Final = "*"
+"""In place of a topic: Pub/Sub itself is away."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    until_s: float
+    tries: int
+
+
 class Outbox:
-    """The reports that one call still owes. Pure state; `Publisher` empties it."""
+    """The completions of all calls on their way out. What is due stays due until it is published."""
 
-    accepted: Accepted | None = None
-    progress: Progress | None = None
-    heartbeat: Heartbeat | None = None
-    completion: Completion | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, body: ReportBody) -> None:
-        """Add a report; a newer progress takes the place of one that waits."""
-        match body:
-            case Accepted():
-                self.accepted = body
-            case Progress():
-                self.progress = body
-            case Heartbeat():
-                self.heartbeat = body
-            case _:
-                self.completion = body
-        self.changed.set()
-
-    def take(self) -> ReportBody | None:
-        """Take out the report that is next; None when nothing waits."""
-        for name in ("accepted", "progress", "heartbeat", "completion"):
-            body: ReportBody | None = getattr(self, name)
-            if body is not None:
-                setattr(self, name, None)
-                return body
-        self.changed.clear()
-        return None
-
-
-class Publisher:
-    """Publishes the reports of many calls, in order within each, at most 32 at once."""
-
-    def __init__(
-        self, transport: Transport, *, source: str, clock: Clock, progress_interval_s: float
-    ) -> None:
-        self._transport = transport
-        self._source = source
+    def __init__(self, store: CallStore, publisher: Publisher, *, clock: Clock) -> None:
+        """Publish nothing yet: `start` does."""
+        self._store = store
+        self._publisher = publisher
         self._clock = clock
-        self._progress_interval_s = progress_interval_s
-        self._places = asyncio.Semaphore(_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._hurry = asyncio.Event()
+        self._held: set[str] = set()
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._pauses: dict[str, _Pause] = {}
+        self._woken = asyncio.Event()
+        self._hurries = False
+        self._loop: asyncio.Task[None] | None = None
 
-    def open(self, correlation_id: str, *, topic: str, traceparent: str) -> Outbox:
-        """Return a new call's outbox; what is put in is published to `topic`.
+    def start(self) -> None:
+        """Publish what is due now, and what becomes due."""
+        self._woken.set()
+        self._loop = asyncio.create_task(self._run())
 
-        A `traceparent` that is none is left out, as W3C Trace Context has it.
-        """
-        outbox = Outbox()
-        traceparent = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
-        task = asyncio.create_task(self._empty(outbox, correlation_id, topic, traceparent))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return outbox
+    def wake(self) -> None:
+        """Look again for what is due."""
+        self._woken.set()
+
+    def hold(self, correlation_id: str) -> None:
+        """Leave a call's completion alone: an earlier report of it is still on its way."""
+        self._held.add(correlation_id)
+
+    def release(self, correlation_id: str) -> None:
+        """Take a call's completion on again, if one is due."""
+        self._held.discard(correlation_id)
+        self._woken.set()
 
     async def flush(self, timeout_s: float) -> int:
         """Wait until every completion is published, for `timeout_s` at most; return how many are not.
 
         Retries come quickly from now on.
         """
-        self._hurry.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
-        return len(self._tasks)
+        self._hurries = True
+        self._pauses.clear()
+        self._woken.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while await self._store.count_due():  # noqa: ASYNC110 # for some seconds at a process's end
+                    await asyncio.sleep(_FLUSH_POLL_S)
+        return await self._store.count_due()
 
     async def aclose(self) -> None:
-        """Stop publishing. What is not published is lost with this process."""
-        tasks = list(self._tasks)
+        """Stop publishing. What is due stays in the store."""
+        tasks = [*self._busy.values(), *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _empty(self, outbox: Outbox, correlation_id: str, topic: str, traceparent: str) -> None:
-        """Publish what comes until the completion is out."""
-        sequence = 0
+    async def _run(self) -> None:
         while True:
-            await outbox.changed.wait()
-            body = outbox.take()
-            if body is None:
-                continue
-            sequence += 1
-            report = Report(
-                correlation_id=correlation_id,
-                body=body,
-                id=f"{correlation_id}/1/{sequence}",
-                source=self._source,
-                time=self._clock.now(),
-                attempt=1,
-                sequence=sequence,
-                traceparent=traceparent,
+            await self._wait()
+            try:
+                await self._publish_due()
+            except StoreUnavailable as error:
+                log.error("Completions wait: %s", error)
+                self._pause(_ALL, _RETRY_MAX_S)
+
+    async def _wait(self) -> None:
+        """Wait until there may be something to do: somebody says so, or a pause is over."""
+        now_s = self._clock.monotonic_s()
+        ends = [pause.until_s for pause in self._pauses.values() if pause.until_s > now_s]
+        until_s = min(ends, default=None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if until_s is None else until_s - now_s):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _publish_due(self) -> None:
+        now_s = self._clock.monotonic_s()
+        paused = {topic for topic, pause in self._pauses.items() if pause.until_s > now_s}
+        if _ALL in paused or len(self._busy) >= _AT_ONCE:
+            return
+        # One alone tries whether Pub/Sub is back.
+        places = 1 if _ALL in self._pauses else _AT_ONCE
+        if len(self._busy) >= places:
+            return
+        known = self._held | self._busy.keys()
+        for due in await self._store.due(limit=places - len(self._busy), but=known, not_to=paused):
+            if due.correlation_id not in self._held:
+                self._busy[due.correlation_id] = asyncio.create_task(self._publish(due))
+
+    async def _publish(self, due: Due) -> None:
+        """Publish one completion and note it, or see to it that it is tried again."""
+        try:
+            await self._publisher.publish(
+                due.report(source=self._publisher.source), reply_topic=due.reply_topic
             )
-            await self._publish(topic, report)
-            if is_completion(body):
-                return
-            await self._pause(outbox)
+        except ContractError as error:
+            await self._replace(due, error)
+        except Exception as error:  # the consumer loop's border: what is due stays due
+            self._pause_after(due, error)
+        else:
+            self._pauses.pop(due.reply_topic, None)
+            self._pauses.pop(_ALL, None)
+            await self._note(due)
+        finally:
+            del self._busy[due.correlation_id]
+            self._woken.set()
 
-    async def _pause(self, outbox: Outbox) -> None:
-        """Leave some time between reports, but none before the completion."""
-        end_s = self._clock.monotonic_s() + self._progress_interval_s
-        while outbox.completion is None and (left_s := end_s - self._clock.monotonic_s()) > 0:
-            outbox.changed.clear()
+    async def _note(self, due: Due) -> None:
+        """Note that a completion is out, until that is noted: it would be published again."""
+        while True:
             try:
-                async with asyncio.timeout(left_s):
-                    await outbox.changed.wait()
-            except TimeoutError:
-                break
-        if any((outbox.progress, outbox.heartbeat, outbox.completion)):
-            outbox.changed.set()
+                return await self._store.note_published(due.correlation_id)
+            except StoreUnavailable as error:
+                log.error("Call %s: published, which cannot be noted yet: %s", due.correlation_id, error)
+                await asyncio.sleep(_RETRY_MAX_S / 10)
 
-    async def _publish(self, topic: str, report: Report) -> None:
-        """Publish a report: a completion until it is done, any other once."""
-        for tries in itertools.count():
-            try:
-                async with self._places:
-                    await self._transport.publish(topic, encode_report(report))
-            except ContractError as error:
-                log.error("Call %s: a report cannot be published: %s", report.correlation_id, error)
-                if not is_completion(report.body) or _is_bad_result(report.body):
-                    return
-                problem = Problem(title=_BAD_RESULT, detail=str(error), code="result", retryable=False)
-                report = replace(report, body=Failed(problem=problem))
-            except Exception as error:  # the consumer loop's border: what is due stays due
-                if not is_completion(report.body):
-                    log.debug("Call %s: a report was not published: %s", report.correlation_id, error)
-                    return
-                await self._wait_to_retry(tries, topic, report, error)
-            else:
-                return
+    async def _replace(self, due: Due, error: ContractError) -> None:
+        """Put a failure in the place of what no message can carry."""
+        log.error("Call %s: its completion cannot be published: %s", due.correlation_id, error)
+        problem = Problem(title="Bad result", detail=str(error), code="result", retryable=False)
+        if due.completion == Failed(problem=problem):
+            self._pause(due.reply_topic, _REFUSED_RETRY_S)
+            return
+        try:
+            await self._store.replace_completion(due, Failed(problem=problem))
+        except StoreUnavailable as unavailable:
+            log.error("Completions wait: %s", unavailable)
+            self._pause(_ALL, _RETRY_MAX_S)
 
-    async def _wait_to_retry(self, tries: int, topic: str, report: Report, error: Exception) -> None:
-        pause_s = min(_RETRY_MIN_S * 2 ** min(tries, 10), _RETRY_MAX_S)
+    def _pause_after(self, due: Due, error: Exception) -> None:
         said = "Call %s: its completion is not published yet: %s"
         if isinstance(error, TransportUnavailable):
-            log.warning(said, report.correlation_id, error)
-        elif isinstance(error, TransportError):
-            pause_s = _REFUSED_RETRY_S
-            log.error(said + "; %s", report.correlation_id, error, _remedy(error, topic))
-        else:
-            pause_s = _REFUSED_RETRY_S
-            log.error(said, report.correlation_id, error, exc_info=error)
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 # no secret
-        if self._hurry.is_set():
-            await asyncio.sleep(_RETRY_MIN_S * jitter)
+            log.warning(said, due.correlation_id, error)
+            tries = self._pauses[_ALL].tries if _ALL in self._pauses else 0
+            self._pause(_ALL, min(_RETRY_MIN_S * 2 ** min(tries, 10), _RETRY_MAX_S))
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s * jitter):
-                await self._hurry.wait()
+        if isinstance(error, TransportError):
+            remedy = _remedy(error, self._publisher.topic_of(due.reply_topic))
+            log.error(said + "; %s", due.correlation_id, error, remedy)
+        else:
+            log.error(said, due.correlation_id, error, exc_info=error)
+        self._pause(due.reply_topic, _REFUSED_RETRY_S)
 
-
-def _is_bad_result(body: ReportBody) -> bool:
-    return isinstance(body, Failed) and body.problem.title == _BAD_RESULT
+    def _pause(self, topic: str, pause_s: float) -> None:
+        """Leave a topic alone for a while; several failures at once are one."""
+        now_s = self._clock.monotonic_s()
+        known = self._pauses.get(topic)
+        if known is not None and known.until_s > now_s:
+            return
+        pause_s = _RETRY_MIN_S if self._hurries else pause_s
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 # no secret
+        tries = known.tries + 1 if known is not None else 1
+        self._pauses[topic] = _Pause(until_s=now_s + pause_s * jitter, tries=tries)
 
 
 def _remedy(error: TransportError, topic: str) -> str:

@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from longcall.service.supervisor import Supervisor
+from longcall.service.running import Running
 
 __all__ = ["serve"]
 
@@ -29,13 +29,16 @@ def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started
         listener: bound and listening; closed at the end.
         log_level: uvicorn's own.
         on_started: called once requests are answered.
+
+    Raises:
+        ServiceConfigError: the store or Pub/Sub cannot be used as configured.
     """
     config = uvicorn.Config(
         app,
         log_level=log_level,
         access_log=False,
         log_config=None,
-        lifespan="on",
+        lifespan="off",  # entered below: what it raises is for the caller
         loop="asyncio",  # uvloop now and then finds a new child's input closed
         timeout_graceful_shutdown=_SLOW_REQUEST_S,
     )
@@ -52,15 +55,19 @@ class _Server(uvicorn.Server):
         self._app = app
         self._on_started = on_started
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_started()
 
     async def main_loop(self) -> None:
         await super().main_loop()
-        supervisor = self._app.state.supervisor
-        assert isinstance(supervisor, Supervisor)  # the lifespan put it there
-        stopping = asyncio.create_task(supervisor.stop())
+        running = self._app.state.running
+        assert isinstance(running, Running)  # the lifespan put it there
+        stopping = asyncio.create_task(running.stop())
         while not stopping.done() and not self.force_exit:
             await asyncio.wait({stopping}, timeout=0.1)
         stopping.cancel()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -14,14 +13,14 @@ from longcall._core.clock import Clock, SystemClock
 from longcall.service.call import Handler
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import ServiceConfigError
-from longcall.service.outbox import Publisher
+from longcall.service.handlers import HandlerSpec, Isolation, OnInterrupt
 from longcall.service.process import check_importable
-from longcall.service.store import CallStore, MemoryCallStore
-from longcall.service.supervisor import Supervisor
 from longcall.transport.port import Transport
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+
+    from longcall.service.store import CallStore
 
 __all__ = ["Service"]
 
@@ -41,7 +40,7 @@ class Service:
         if not name.isprintable() or not 0 < len(name) <= _MAX_NAME_LENGTH:
             raise ServiceConfigError("name", f"1 to {_MAX_NAME_LENGTH} printable characters")
         self.name = name
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, HandlerSpec] = {}
 
     @property
     def source(self) -> str:
@@ -50,14 +49,27 @@ class Service:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """The handlers by path."""
-        return MappingProxyType(self._handlers)
+        """The registered functions by path."""
+        return {path: spec.function for path, spec in self._handlers.items()}
 
-    def handler(self, path: str) -> Callable[[_Handler], _Handler]:
+    def handler(
+        self,
+        path: str,
+        *,
+        isolation: Isolation | None = None,
+        on_interrupt: OnInterrupt = "rerun",
+        max_running: int | None = None,
+    ) -> Callable[[_Handler], _Handler]:
         """Register a function as the handler of `POST {path}`; the function itself stays as it is.
 
-        A synchronous function runs in a process of its own, which can be stopped at any point and must
-        be able to import it. An asynchronous one runs as a task.
+        Args:
+            path: of the endpoint.
+            isolation: `process`: each call in a process of its own, which can be stopped at any point and
+                must be able to import the function; `task`: in the service's event loop, asynchronous
+                functions only. None: a process for `def`, a task for `async def`.
+            on_interrupt: what becomes of a call whose work died with the service: `rerun` does it again
+                from its beginning, as the next attempt; `fail` fails it.
+            max_running: calls of this handler that run at once; None: as many as the service runs.
 
         Raises:
             ServiceConfigError: the path is taken, reserved, or does not begin with a slash.
@@ -70,7 +82,9 @@ class Service:
             raise ServiceConfigError("path", f"{path!r} has a handler already")
 
         def register(function: _Handler) -> _Handler:
-            self._handlers[path] = function
+            self._handlers[path] = HandlerSpec.of(
+                path, function, isolation=isolation, on_interrupt=on_interrupt, max_running=max_running
+            )
             return function
 
         return register
@@ -89,73 +103,34 @@ class Service:
             config: None: from the environment.
             transport: where to publish; the caller closes it. None: Google Pub/Sub, or the emulator
                 that `PUBSUB_EMULATOR_HOST` names.
-            store: where calls are kept. None: in memory.
+            store: where calls are kept; the caller closes it. None: as `config.store` has it.
             clock: the clocks to go by.
 
         Raises:
             ServiceConfigError: there is no handler, or a synchronous one that no child process can import,
                 or the environment names no topic.
         """
-        from longcall.service.http import make_app
+        from longcall.service.application import make_application
 
         if not self._handlers:
             raise ServiceConfigError("service", "it has no handlers: add one with @service.handler('/path')")
+        for spec in self._handlers.values():
+            if spec.isolation == "process":
+                check_importable(spec.function)
         settings = config or ServiceConfig.from_env(os.environ)
-        clock = clock or SystemClock()
-        targets = {
-            path: check_importable(handler)
-            for path, handler in self._handlers.items()
-            if not inspect.iscoroutinefunction(handler)
-        }
-
-        @asynccontextmanager
-        async def supervised() -> AsyncIterator[Supervisor]:
-            async with _open(transport) as connection:
-                supervisor = Supervisor(
-                    self._handlers,
-                    targets,
-                    store=store or _memory_store(settings, clock),
-                    publisher=Publisher(
-                        connection,
-                        source=self.source,
-                        clock=clock,
-                        progress_interval_s=settings.progress_interval_s,
-                    ),
-                    config=settings,
-                    clock=clock,
-                )
-                try:
-                    yield supervisor
-                finally:
-                    await supervisor.stop()
-
-        return make_app(list(self._handlers), config=settings, supervised=supervised)
+        if not settings.store:
+            settings = replace(settings, store=_default_store(self.name, os.environ))
+        return make_application(
+            self._handlers,
+            config=settings,
+            source=self.source,
+            transport=transport,
+            store=store,
+            clock=clock or SystemClock(),
+        )
 
 
-def _memory_store(config: ServiceConfig, clock: Clock) -> MemoryCallStore:
-    return MemoryCallStore(
-        max_ended=config.max_ended,
-        max_age_s=config.max_ended_age_s,
-        max_result_bytes=config.max_ended_bytes,
-        clock=clock,
-    )
-
-
-def _open(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:
-    return _borrowed(transport) if transport is not None else _own()
-
-
-@asynccontextmanager
-async def _borrowed(transport: Transport) -> AsyncIterator[Transport]:
-    yield transport
-
-
-@asynccontextmanager
-async def _own() -> AsyncIterator[Transport]:
-    from longcall.transport.pubsub import PubSubTransport
-
-    transport = PubSubTransport.from_env(os.environ)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
+def _default_store(service: str, environ: Mapping[str, str]) -> str:
+    """Return where the calls of a service are kept if nobody says: in the user's folder for state (XDG)."""
+    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return str(Path(state) / "longcall" / "services" / quote(service, safe=""))

@@ -1,59 +1,60 @@
-"""Takes calls in, runs each once, and sees to it that its completion is published."""
+"""Runs the calls that wait in the store, each where its handler wants it, and stores how they end.
+
+It sleeps until it is woken: by an accepted call, by a cancellation, by work that
+ended and left a place. What it finds in the store when it starts, a process that
+died has left.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import itertools
 import logging
+import secrets
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import (
-    Accepted,
-    CallRequest,
-    CallStatus,
-    Cancelled,
-    Completion,
-    Failed,
-    Heartbeat,
-    Problem,
-    Progress,
-    Succeeded,
-)
-from longcall.service.call import Call, Handler, failure_problem, to_succeeded
+from longcall.contract import Accepted, Cancelled, Completion, Failed, Problem
 from longcall.service.config import ServiceConfig
-from longcall.service.errors import CallFailed, ServiceUnavailable, UnknownCall
-from longcall.service.outbox import Outbox, Publisher
-from longcall.service.process import run_in_process
-from longcall.service.store import CallStore, StoredCall
+from longcall.service.errors import StoreUnavailable
+from longcall.service.handlers import HandlerSpec
+from longcall.service.outbox import Outbox
+from longcall.service.reports import Publisher, RunReports
+from longcall.service.run import Run
+from longcall.service.store import Assignment, CallStore
+from longcall.service.wording import publishable
 
 __all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
 
-_STOPPED = Problem(title="The service stopped", detail="before the work was done", code="stopped")
-
-
-_CANCELLED_ITSELF = Problem(title="CancelledError", detail="raised by the handler; nobody had asked for it")
-_FLUSH_S = 10.0
+_STOPPED: Final = Problem(title="The service stopped", detail="before the work was done", code="stopped")
+_FLUSH_S: Final = 10.0
 """How long a stopping service goes on trying to publish what is due."""
+_STORE_RETRY_S: Final = 1.0
+_STOPPING_TRIES: Final = 10
+_SWEEP_S: Final = 60.0
+_SWEEP_EACH: Final = 1000
+"""Ended calls after which the store is swept before its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
+    spec: HandlerSpec
+    run: Run
     task: asyncio.Task[None]
-    early_end: asyncio.Future[Completion]
-    """Set when the call is to end before its work does, to what it then ends as."""
 
 
 class Supervisor:
-    """Runs calls. Synchronous handlers each get a child process, asynchronous ones a task."""
+    """The one that runs the calls of a store."""
 
     def __init__(
         self,
-        handlers: Mapping[str, Handler],
-        targets: Mapping[str, str],
+        handlers: Mapping[str, HandlerSpec],
         *,
         store: CallStore,
         publisher: Publisher,
@@ -64,180 +65,194 @@ class Supervisor:
 
         Args:
             handlers: by path.
-            targets: `module:qualname` by path, of those that run in a child process.
-            store: where calls are kept.
-            publisher: what reports go through; `stop` closes it.
+            store: where calls are kept; nobody else runs those of it.
+            publisher: what reports go through.
             config: the limits.
             clock: the clocks to go by.
         """
         self._handlers = handlers
-        self._targets = targets
         self._store = store
         self._publisher = publisher
         self._config = config
         self._clock = clock
-        self._processes = asyncio.Semaphore(config.max_processes)
-        self._tasks = asyncio.Semaphore(config.max_tasks)
+        self._outbox = Outbox(store, publisher, clock=clock)
+        self._owner = secrets.token_hex(8)
         self._running: dict[str, _Running] = {}
+        self._woken = asyncio.Event()
+        self._sweep_now = asyncio.Event()
+        self._ended = 0
         self._stopping = False
+        self._loops: list[asyncio.Task[None]] = []
 
-    async def accept(self, request: CallRequest, *, path: str) -> StoredCall:
-        """Take a call in and start it; a repeat returns the call as it stands and starts nothing.
-
-        Raises:
-            CallConflict: the id is known with another body.
-            ServiceUnavailable: the service stops, or too many calls wait.
-        """
-        known = await self._store.get(request.correlation_id)
-        if known is None and self._stopping:
-            raise ServiceUnavailable("the service is stopping: send the same request again")
-        limit = self._config.max_waiting + self._config.max_tasks + self._config.max_processes
-        if known is None and len(self._running) >= limit:
-            raise ServiceUnavailable("too many calls are waiting: send the same request again later")
-        call, is_new = await self._store.accept(request, handler=path)
-        if is_new:
-            outbox = self._publisher.open(
-                request.correlation_id,
-                topic=request.reply_topic or self._config.topic,
-                traceparent=request.traceparent,
-            )
-            outbox.put(Accepted())
-            early_end: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._carry_out(request, path, outbox, early_end))
-            self._running[request.correlation_id] = _Running(task=task, early_end=early_end)
-            log.info("Call %s: accepted for %s", request.correlation_id, path)
-        return call
-
-    async def status(self, correlation_id: str) -> CallStatus:
-        """Return how a call stands.
+    async def start(self) -> None:
+        """Take up what a process that died has left, and run what waits.
 
         Raises:
-            UnknownCall: there is none of that id.
+            StoreUnavailable: the store cannot be written.
         """
-        call = await self._store.get(correlation_id)
-        if call is None:
-            raise UnknownCall("no call of this id is known here, or it ended long ago")
-        return call.status
+        found = await self._store.recover(
+            {path: spec.on_interrupt for path, spec in self._handlers.items()},
+            max_interruptions=self._config.max_interruptions,
+        )
+        for names, fate in (
+            (found.rerun, "is run again"),
+            (found.failed, "has failed"),
+            (found.cancelled, "is cancelled, as was asked"),
+        ):
+            for name in names:
+                log.warning("Call %s: its process died; it %s", name, fate)
+        self._outbox.start()
+        self._loops = [asyncio.create_task(self._dispatch()), asyncio.create_task(self._sweep())]
+        self._woken.set()
 
-    async def cancel(self, correlation_id: str) -> CallStatus:
-        """Ask for a call to be stopped; its completion follows. An ended call stays as it is.
-
-        Raises:
-            UnknownCall: there is none of that id.
-        """
-        status = await self.status(correlation_id)
-        self._end_early(correlation_id, Cancelled(detail="by request"))
-        return status
+    def wake(self) -> None:
+        """Look again for calls to run or to stop; returns at once."""
+        self._woken.set()
+        self._outbox.wake()
 
     async def stop(self) -> None:
         """Let running work go on for `drain_s`, stop the rest, and publish what is due.
 
-        A repeat does nothing. New calls are refused from now on; how the known ones stand can still be asked.
+        What is stopped waits in the store for the next start, unless its handler, or a store in memory,
+        lets it fail. A repeat does nothing.
         """
+        if self._stopping:
+            return
         self._stopping = True
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         if self._running:
             log.info("Stopping: %d calls have %.0f s to end", len(self._running), self._config.drain_s)
-            await asyncio.wait(self._tasks_now(), timeout=self._config.drain_s)
-        for correlation_id in self._running:
-            self._end_early(correlation_id, Failed(problem=_STOPPED))
-        await asyncio.gather(*self._tasks_now())
-        unpublished = await self._publisher.flush(_FLUSH_S)
+            await asyncio.wait(self._tasks(), timeout=self._config.drain_s)
+        for running in self._running.values():
+            hands_over = self._store.is_durable and running.spec.on_interrupt == "rerun"
+            running.run.end_early(None if hands_over else Failed(problem=_STOPPED))
+        await asyncio.gather(*self._tasks())
+        if not self._store.is_durable:
+            await self._store.end_waiting(Failed(problem=_STOPPED))
+        unpublished = await self._outbox.flush(_FLUSH_S)
         if unpublished:
-            log.error("Stopped with %d completions that could not be published", unpublished)
-        await self._publisher.aclose()
+            where = "the next start publishes them" if self._store.is_durable else "they are lost"
+            log.error("Stopped with %d completions that could not be published: %s", unpublished, where)
+        await self._outbox.aclose()
 
-    def _tasks_now(self) -> list[asyncio.Task[None]]:
+    def _tasks(self) -> list[asyncio.Task[None]]:
         return [running.task for running in self._running.values()]
 
-    def _end_early(self, correlation_id: str, completion: Completion) -> None:
-        running = self._running.get(correlation_id)
-        if running is not None and not running.early_end.done():
-            running.early_end.set_result(completion)
-
-    async def _carry_out(
-        self, request: CallRequest, path: str, outbox: Outbox, early_end: asyncio.Future[Completion]
-    ) -> None:
-        """See a call from its place in the queue to its completion; raises nothing."""
-        name = request.correlation_id
-        work = asyncio.create_task(self._work(request, path, outbox))
-        try:
-            await asyncio.wait({work, early_end}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            work.cancel()
-            await asyncio.wait({work})
-        completion = _completion(work, early_end)
-        if await self._store.end(name, completion):
-            why = f": {completion.problem}" if isinstance(completion, Failed) else ""
-            log.info("Call %s: %s%s", name, type(completion).__name__.lower(), why)
-            outbox.put(completion)
-        del self._running[name]
-
-    async def _work(self, request: CallRequest, path: str, outbox: Outbox) -> Completion:
-        async with self._processes if path in self._targets else self._tasks:
-            return await self._run(request, path, outbox)
-
-    async def _run(self, request: CallRequest, path: str, outbox: Outbox) -> Completion:
-        name = request.correlation_id
-        attempt = await self._store.start(name, now=self._clock.now())
-        progress = _LatestProgress(outbox)
-        beating = asyncio.create_task(self._beat(name, outbox, progress))
-        try:
-            if path in self._targets:
-                return await run_in_process(
-                    self._targets[path], request, attempt=attempt, on_progress=progress.put
-                )
-            return await self._run_here(request, path, attempt, progress)
-        except CallFailed as failure:
-            return Failed(problem=failure.problem)
-        # The handler's border: whatever goes wrong in running it fails its call, and ends nothing else.
-        except (Exception, SystemExit) as error:
-            log.exception("Call %s: the handler failed", name)
-            return Failed(problem=failure_problem(error))
-        finally:
-            beating.cancel()
-            await asyncio.wait({beating})
-            await self._store.beat(name, now=self._clock.now(), progress=progress.latest)
-
-    async def _run_here(
-        self, request: CallRequest, path: str, attempt: int, progress: _LatestProgress
-    ) -> Succeeded:
-        value = self._handlers[path](Call(request, attempt=attempt, on_progress=progress.put))
-        assert inspect.isawaitable(value)  # only asynchronous handlers come here
-        return to_succeeded(await value)
-
-    async def _beat(self, name: str, outbox: Outbox, progress: _LatestProgress) -> None:
-        """Keep the store up to date, and say that the call lives when nothing else does."""
-        interval_s = self._config.heartbeat_s
+    async def _dispatch(self) -> None:
         while True:
+            await self._woken.wait()
+            self._woken.clear()
             try:
-                async with asyncio.timeout(interval_s):
-                    await progress.changed.wait()
-                progress.changed.clear()
-            except TimeoutError:
-                outbox.put(Heartbeat())
-            await self._store.beat(name, now=self._clock.now(), progress=progress.latest)
+                await self._stop_cancelled()
+                await self._start_waiting()
+            except StoreUnavailable as error:
+                log.error("Calls wait: %s", error)
+                await asyncio.sleep(_STORE_RETRY_S)
+                self._woken.set()
+
+    async def _stop_cancelled(self) -> None:
+        if self._running:
+            for name in await self._store.cancelled(owner=self._owner):
+                if name in self._running:
+                    self._running[name].run.end_early(Cancelled(detail="by request"))
+
+    async def _start_waiting(self) -> None:
+        while free := self._with_a_place():
+            work = await self._store.claim(free, owner=self._owner)
+            if work is None:
+                return
+            self._begin(work)
+
+    def _with_a_place(self) -> set[str]:
+        """Return the handlers that may start one more call."""
+        kinds = Counter(running.spec.isolation for running in self._running.values())
+        paths = Counter(running.spec.path for running in self._running.values())
+        most = {"process": self._config.max_processes, "task": self._config.max_tasks}
+        return {
+            path
+            for path, spec in self._handlers.items()
+            if kinds[spec.isolation] < most[spec.isolation]
+            and (spec.max_running is None or paths[path] < spec.max_running)
+        }
+
+    def _begin(self, work: Assignment) -> None:
+        spec = self._handlers[work.handler]
+        reports = RunReports(
+            self._publisher,
+            correlation_id=work.correlation_id,
+            attempt=work.attempt,
+            reply_topic=work.request.reply_topic,
+            traceparent=work.request.traceparent,
+            clock=self._clock,
+            interval_s=self._config.progress_interval_s,
+        )
+        if work.attempt == 1:
+            reports.put(Accepted())
+        run = Run(spec, work, store=self._store, reports=reports, heartbeat_s=self._config.heartbeat_s)
+        task = asyncio.create_task(self._carry_out(work, run, reports))
+        self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)
+
+    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports) -> None:
+        """See one run to its end, and store that; raises nothing."""
+        name = work.correlation_id
+        outcome = await run.wait()
+        sequence = reports.close()
+        self._outbox.hold(name)
+        try:
+            await self._store_outcome(work, outcome, sequence)
+            del self._running[name]
+            self._woken.set()
+            await reports.wait_until_sent()
+        finally:
+            self._outbox.release(name)
+        self._ended += 1
+        if self._ended % _SWEEP_EACH == 0:
+            self._sweep_now.set()
+
+    async def _store_outcome(self, work: Assignment, outcome: Completion | None, sequence: int) -> None:
+        """Store how a run ended, however long the store is away: its result is worth the wait."""
+        name, attempt = work.correlation_id, work.attempt
+        for tries in itertools.count(1):
+            try:
+                if outcome is None:
+                    counts = await self._store.release(name, attempt=attempt)
+                    said = "is left to the next start"
+                else:
+                    counts = await self._store.end(name, outcome, attempt=attempt, sequence=sequence)
+                    said = _told(outcome)
+            except StoreUnavailable as error:
+                log.error("Call %s: its outcome waits: %s", name, error)
+                if self._stopping and tries > _STOPPING_TRIES:
+                    log.error("Call %s: its outcome is lost; the next start deals with it", name)
+                    return
+                await asyncio.sleep(_STORE_RETRY_S)
+            else:
+                break
+        if counts:
+            log.info("Call %s: attempt %d %s", name, attempt, said)
+        else:
+            log.warning("Call %s: attempt %d was superseded; its outcome counts for nothing", name, attempt)
+
+    async def _sweep(self) -> None:
+        """Forget ended calls beyond what is kept."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_SWEEP_S, self._config.max_ended_age_s)):
+                    await self._sweep_now.wait()
+            self._sweep_now.clear()
+            try:
+                while await self._store.forget(
+                    max_ended=self._config.max_ended,
+                    max_age_s=self._config.max_ended_age_s,
+                    max_bytes=self._config.max_ended_bytes,
+                ):
+                    pass
+            except StoreUnavailable as error:
+                log.error("Old calls are not removed: %s", error)
 
 
-class _LatestProgress:
-    """Where a call's progress goes: out, and to the store."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.latest: Progress | None = None
-        self.changed = asyncio.Event()
-        self._outbox = outbox
-
-    def put(self, progress: Progress) -> None:
-        self.latest = progress
-        self.changed.set()
-        self._outbox.put(progress)
-
-
-def _completion(work: asyncio.Task[Completion], early_end: asyncio.Future[Completion]) -> Completion:
-    """Return what a call has ended as, now that its work is over."""
-    if work.cancelled():
-        return early_end.result() if early_end.done() else Failed(problem=_CANCELLED_ITSELF)
-    error = work.exception()
-    if error is None:
-        return work.result()
-    log.error("The call store or the engine failed", exc_info=error)
-    return Failed(problem=failure_problem(error))
+def _told(outcome: Completion) -> str:
+    why = f": {publishable(str(outcome.problem))}" if isinstance(outcome, Failed) else ""
+    return f"{type(outcome).__name__.lower()}{why}"

@@ -70,7 +70,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     backend = MemoryBackend()
     transport = MemoryTransport(backend)
     await transport.create_topic(TOPIC)
-    app = service.asgi(ServiceConfig(topic=TOPIC, drain_s=0.1), transport=transport)
+    app = service.asgi(ServiceConfig(topic=TOPIC, store="memory", drain_s=0.1), transport=transport)
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as http,

@@ -123,7 +123,17 @@ def test_malformed_status_names_the_field(wire: JsonValue, field: str) -> None:
     assert caught.value.field == field
 
 
-MEMBERS = ["correlid", "state", "attempt", "heartbeat_time", "ended_time", "progress", "result", "error", "detail"]
+MEMBERS = [
+    "correlid",
+    "state",
+    "attempt",
+    "heartbeat_time",
+    "ended_time",
+    "progress",
+    "result",
+    "error",
+    "detail",
+]
 almost_members = st.dictionaries(
     st.sampled_from(["data", "data_base64", "content_type", "title", "retryable", "done"]), json_values
 )

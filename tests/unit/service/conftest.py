@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from longcall.contract import Completion, JsonValue, Report, decode_report, is_completion
 from longcall.service import Service, ServiceConfig
-from longcall.service.supervisor import Supervisor
+from longcall.service.running import Running
 from longcall.transport import InboxSpec, InboxStream
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
@@ -31,10 +31,10 @@ class Desk:
     heard: list[Report] = field(default_factory=list)
 
     @property
-    def supervisor(self) -> Supervisor:
-        supervisor = self.app.state.supervisor
-        assert isinstance(supervisor, Supervisor)
-        return supervisor
+    def running(self) -> Running:
+        running = self.app.state.running
+        assert isinstance(running, Running)
+        return running
 
     async def start(self, path: str, correlation_id: str, *, body: JsonValue = None) -> Response:
         return await self.http.post(f"{path}?correlid={correlation_id}", json=body)
@@ -73,7 +73,7 @@ def open_desk() -> OpenDesk:
         transport = MemoryTransport(backend)
         await transport.create_topic(TOPIC)
         await transport.create_inbox(InboxSpec(name=INBOX, topic=TOPIC, filter=""))
-        config = ServiceConfig(topic=TOPIC, **({"drain_s": 0} | settings))  # type: ignore[arg-type]
+        config = ServiceConfig(topic=TOPIC, **({"store": "memory", "drain_s": 0} | settings))  # type: ignore[arg-type]
         app = service.asgi(config, transport=transport)
         async with (
             transport.open_stream(INBOX, lease_s=600) as stream,

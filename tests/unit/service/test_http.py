@@ -148,7 +148,7 @@ async def test_stopping_service_refuses_new_calls_and_answers_for_the_known(open
     async with open_desk(make_service(work), drain_s=60) as desk:
         location = (await desk.start("/held", "known")).headers["location"]
         await work.begun.wait()
-        stopping = asyncio.create_task(desk.supervisor.stop())
+        stopping = asyncio.create_task(desk.running.stop())
         await asyncio.sleep(0)
         refused = await desk.start("/held", "new")
         assert problem(refused, 503).retryable
@@ -193,7 +193,9 @@ async def test_mounted_service_gives_locations_below_its_mount() -> None:
     backend = MemoryBackend()
     transport = MemoryTransport(backend)
     await transport.create_topic(TOPIC)
-    inner = make_service(Work()).asgi(ServiceConfig(topic=TOPIC, drain_s=0), transport=transport)
+    inner = make_service(Work()).asgi(
+        ServiceConfig(topic=TOPIC, store="memory", drain_s=0), transport=transport
+    )
     async with (
         inner.router.lifespan_context(inner),
         AsyncClient(

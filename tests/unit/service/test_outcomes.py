@@ -165,7 +165,7 @@ async def test_stopped_service_fails_what_it_could_not_end(open_desk: OpenDesk) 
         for name in ("runs", "waits"):
             await desk.start("/held", name)
         await work.begun.wait()
-        await desk.supervisor.stop()
+        await desk.running.stop()
         for name in ("runs", "waits"):
             completion = await desk.completion(name)
             assert isinstance(completion, Failed)
@@ -175,8 +175,8 @@ async def test_stopped_service_fails_what_it_could_not_end(open_desk: OpenDesk) 
 async def test_call_that_is_cancelled_in_the_same_instant_still_ends(open_desk: OpenDesk) -> None:
     work = Work()
     async with open_desk(make_service(work)) as desk:
-        await desk.supervisor.accept(CallRequest(correlation_id="a"), path="/held")
-        await desk.supervisor.cancel("a")
+        await desk.running.calls.accept(CallRequest(correlation_id="a"), path="/held")
+        await desk.running.calls.cancel("a")
         assert isinstance(await desk.completion("a"), Cancelled)
 
 
@@ -187,5 +187,5 @@ async def test_neither_arguments_nor_results_are_logged(
     async with open_desk(make_service(Work())) as desk:
         await desk.start("/echo", "a", body={"password": "swordfish"})
         assert "swordfish" in json.dumps((await desk.completion("a")).value())  # type: ignore[union-attr]
-    assert "Call a: succeeded" in caplog.text
+    assert "Call a: attempt 1 succeeded" in caplog.text
     assert "swordfish" not in caplog.text

@@ -36,7 +36,9 @@ async def test_calls_that_end_right_after_their_progress_all_end() -> None:
         return await publish(topic, message)
 
     transport.publish = watched  # type: ignore[method-assign] # a look at what passes through
-    app = service.asgi(ServiceConfig(topic=TOPIC, progress_interval_s=0.001), transport=transport)
+    app = service.asgi(
+        ServiceConfig(topic=TOPIC, store="memory", progress_interval_s=0.001), transport=transport
+    )
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as http,

@@ -267,6 +267,8 @@ class LocalStack:
                 self.project,
                 "--topic",
                 self.topic,
+                "--store",
+                str(self.home / "service"),
             )
             self.start_component("service", *_longcall("serve", self._service, *service_options))
         self._wait_for_port("broker", self._broker_port)

@@ -1,0 +1,88 @@
+"""What callers ask of a service: take a call in, say how it stands, stop it, list them.
+
+It changes the store and wakes whoever runs the calls; it runs nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from longcall.contract import CallRequest, CallStatus
+from longcall.service.config import ServiceConfig
+from longcall.service.errors import ServiceUnavailable, UnknownCall
+from longcall.service.reports import checked_traceparent
+from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall
+
+__all__ = ["Calls"]
+
+log = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of a service, as its callers see them."""
+
+    def __init__(self, store: CallStore, *, config: ServiceConfig, wake: Callable[[], None]) -> None:
+        """Ask nothing yet.
+
+        Args:
+            store: where calls are kept.
+            config: the limits.
+            wake: called when there is something to run or to stop.
+        """
+        self._store = store
+        self._config = config
+        self._wake = wake
+        self._stopping = False
+
+    async def accept(self, request: CallRequest, *, path: str) -> StoredCall:
+        """Take a call in; a repeat returns the call as it stands and starts nothing.
+
+        Once this returns, the call is in the store.
+
+        Raises:
+            CallConflict: the id is known with another body.
+            ServiceUnavailable: the service stops, too many calls wait, or the store cannot be written.
+        """
+        if self._stopping:
+            known = await self._store.get(request.correlation_id)
+            if known is None:
+                raise ServiceUnavailable("the service is stopping: send the same request again")
+        request = replace(request, traceparent=checked_traceparent(request.traceparent))
+        limits = self._config
+        most = limits.max_waiting + limits.max_tasks + limits.max_processes
+        call, is_new = await self._store.accept(request, handler=path, max_open=most)
+        if is_new:
+            log.info("Call %s: accepted for %s", request.correlation_id, path)
+            self._wake()
+        return call
+
+    async def status(self, correlation_id: str) -> CallStatus:
+        """Return how a call stands.
+
+        Raises:
+            UnknownCall: there is none of that id.
+        """
+        call = await self._store.get(correlation_id)
+        if call is None:
+            raise UnknownCall("no call of this id is known here, or it ended long ago")
+        return call.status
+
+    async def cancel(self, correlation_id: str) -> CallStatus:
+        """Ask for a call to be stopped; its completion follows. An ended call stays as it is.
+
+        Raises:
+            UnknownCall: there is none of that id.
+        """
+        call = await self._store.cancel(correlation_id)
+        self._wake()
+        return call.status
+
+    async def find(self, wanted: CallFilter, *, before: int | None, limit: int) -> Sequence[CallSummary]:
+        """Return the latest calls that are wanted, the newest first."""
+        return await self._store.find(wanted, before=before, limit=limit)
+
+    def stop_accepting(self) -> None:
+        """Refuse new calls from now on; how the known ones stand can still be asked."""
+        self._stopping = True

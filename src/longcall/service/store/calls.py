@@ -1,0 +1,396 @@
+"""What is true about each call. Every change of a call goes through `CallStore`, as one transaction.
+
+Writes of a run of work carry its attempt: those of a run that another has
+superseded, or whose call has ended, change nothing and say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import sqlite
+
+from longcall._core.clock import Clock
+from longcall.contract import (
+    CallRequest,
+    CallState,
+    Cancelled,
+    Completion,
+    Failed,
+    Problem,
+    Progress,
+)
+from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
+from longcall.service.handlers import OnInterrupt
+from longcall.service.store.database import SqliteDatabase
+from longcall.service.store.rows import (
+    completion_values,
+    progress_value,
+    request_values,
+    to_assignment,
+    to_due,
+    to_stored_call,
+    to_summary,
+)
+from longcall.service.store.tables import IS_DUE, IS_OPEN, IS_PUBLISHED, IS_RUNNING, IS_WAITING, calls
+from longcall.service.store.values import (
+    Assignment,
+    CallFilter,
+    CallSummary,
+    Due,
+    Interrupted,
+    StoredCall,
+)
+
+__all__ = ["CallStore"]
+
+_Values: TypeAlias = dict[str, Any]
+
+_CANCELLED: Final = Cancelled(detail="by request")
+_FIRST_COMPLETION: Final = 2
+"""Sequence of a completion before which there was no more than *accepted*."""
+_FORGET_AT_ONCE: Final = 1000
+_PAGES_AT_ONCE: Final = 1000
+
+
+class CallStore:
+    """The calls of a service."""
+
+    def __init__(self, database: SqliteDatabase, *, clock: Clock, lock: int | None = None) -> None:
+        """Take over the database, and the descriptor that locks it; `aclose` closes both."""
+        self._database = database
+        self._clock = clock
+        self._lock = lock
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether calls outlive this process."""
+        return self._database.is_durable
+
+    async def aclose(self) -> None:
+        """Close the database. A repeat does nothing."""
+        await self._database.aclose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def accept(self, request: CallRequest, *, handler: str, max_open: int) -> tuple[StoredCall, bool]:
+        """Take a call in, or find it; the flag tells whether it is new.
+
+        Once this returns, the call is not forgotten.
+
+        Raises:
+            CallConflict: the id is known with another body or handler.
+            ServiceUnavailable: `max_open` calls have not ended, or the store cannot be written.
+        """
+        new = request_values(request) | {
+            "handler": handler,
+            "state": str(CallState.ACCEPTED),
+            "accepted_s": self._now_s(),
+        }
+        row, is_new = await self._database.write(lambda db: _accept(db, new, max_open))
+        if row is None:
+            raise ServiceUnavailable("too many calls are waiting: send the same request again later")
+        if (row.digest, row.handler) != (new["digest"], handler):
+            raise CallConflict("this correlation id is known with other arguments: a new call needs a new id")
+        return to_stored_call(row), is_new
+
+    async def get(self, correlation_id: str) -> StoredCall | None:
+        """Return a call; None when it is unknown, or ended long ago."""
+        query = select(calls).where(calls.c.correlid == correlation_id)
+        row = await self._database.read(lambda db: db.execute(query).one_or_none())
+        return None if row is None else to_stored_call(row)
+
+    async def find(
+        self, wanted: CallFilter, *, before: int | None = None, limit: int = 100
+    ) -> Sequence[CallSummary]:
+        """Return the latest `limit` calls that are wanted, the newest first.
+
+        Args:
+            wanted: which.
+            before: only those whose number is smaller: that of the last one seen.
+            limit: how many at most.
+        """
+        columns = ("number", "correlid", "handler", "state", "attempt")
+        times = ("accepted_s", "started_s", "ended_s")
+        query = select(*(calls.c[name] for name in (*columns, *times, "outcome")))
+        if wanted.state is not None:
+            query = query.where(calls.c.state == str(wanted.state))
+        if wanted.handler is not None:
+            query = query.where(calls.c.handler == wanted.handler)
+        if wanted.accepted_since is not None:
+            query = query.where(calls.c.accepted_s >= wanted.accepted_since.timestamp())
+        if before is not None:
+            query = query.where(calls.c.number < before)
+        query = query.order_by(calls.c.number.desc()).limit(limit)
+        rows = await self._database.read(lambda db: db.execute(query).all())
+        return [to_summary(row) for row in rows]
+
+    async def counts(self) -> Mapping[CallState, int]:
+        """Return how many calls stand where."""
+        query = select(calls.c.state, func.count()).group_by(calls.c.state)
+        rows = await self._database.read(lambda db: db.execute(query).all())
+        return {CallState(state): count for state, count in rows}
+
+    async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
+        """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
+        oldest = (
+            select(calls.c.number)
+            .where(IS_WAITING, calls.c.handler.in_(sorted(handlers)))
+            .order_by(calls.c.number)
+            .limit(1)
+            .scalar_subquery()
+        )
+        begin = (
+            update(calls)
+            .where(calls.c.number == oldest)
+            .values(_begin(owner, self._now_s()))
+            .returning(*_ASSIGNMENT)
+        )
+        row = await self._database.write(lambda db: db.execute(begin).one_or_none())
+        return None if row is None else to_assignment(row)
+
+    async def beat(self, correlation_id: str, *, attempt: int, progress: Progress | None) -> bool:
+        """Note a sign of life, and progress if there is any; False: this run no longer counts."""
+        values: _Values = {"heartbeat_s": self._now_s()}
+        if progress is not None:
+            values["progress"] = progress_value(progress)
+        return await self._change(correlation_id, attempt, values)
+
+    async def end(self, correlation_id: str, completion: Completion, *, attempt: int, sequence: int) -> bool:
+        """Note how a call ended, which makes its completion due; False: this run no longer counts."""
+        values = completion_values(completion, sequence=sequence, now=self._clock.now())
+        return await self._change(correlation_id, attempt, values)
+
+    async def release(self, correlation_id: str, *, attempt: int) -> bool:
+        """Give up a run without an outcome: the call waits again, or is cancelled if that was asked for."""
+        run = _run(correlation_id, attempt)
+        cancelled = self._completion(_CANCELLED, _AFTER_A_DEAD_RUN)
+        waiting = {"state": str(CallState.ACCEPTED), "owner": None}
+
+        def release(db: Connection) -> bool:
+            ended = db.execute(update(calls).where(*run, calls.c.cancel_requested).values(cancelled))
+            return bool(ended.rowcount or db.execute(update(calls).where(*run).values(waiting)).rowcount)
+
+        return await self._database.write(release)
+
+    async def end_waiting(self, completion: Completion) -> int:
+        """End every call that waits, for there will be nobody to run it; return how many."""
+        ended = update(calls).where(IS_WAITING).values(self._completion(completion, _FIRST_COMPLETION))
+        return await self._database.write(lambda db: db.execute(ended).rowcount)
+
+    async def cancel(self, correlation_id: str) -> StoredCall:
+        """Ask for a call's end: one that waits ends now, a running one will be stopped.
+
+        A repeat changes nothing.
+
+        Raises:
+            UnknownCall: there is none of that id.
+        """
+        row = await self._database.write(lambda db: self._cancel(db, correlation_id))
+        if row is None:
+            raise UnknownCall("no call of this id is known here, or it ended long ago")
+        return to_stored_call(row)
+
+    async def cancelled(self, *, owner: str) -> Mapping[str, int]:
+        """Return the attempts, by call, that `owner` runs and somebody wants stopped."""
+        query = select(calls.c.correlid, calls.c.attempt).where(
+            IS_RUNNING, calls.c.owner == owner, calls.c.cancel_requested
+        )
+        rows = await self._database.read(lambda db: db.execute(query).all())
+        return {row.correlid: row.attempt for row in rows}
+
+    async def recover(
+        self, on_interrupt: Mapping[str, OnInterrupt], *, max_interruptions: int
+    ) -> Interrupted:
+        """Deal with the work that died with its process: nobody runs anything now, says who calls this.
+
+        Args:
+            on_interrupt: by handler; a call of any other handler waits for a service that has it.
+            max_interruptions: a call whose work died so often fails, for it may be what kills the process.
+        """
+        return await self._database.write(lambda db: self._recover(db, on_interrupt, max_interruptions))
+
+    async def due(self, *, limit: int, but: Collection[str], not_to: Collection[str]) -> Sequence[Due]:
+        """Return completions that have to be published, the oldest first.
+
+        Args:
+            limit: how many at most.
+            but: correlation ids to leave out.
+            not_to: reply topics to leave out; the empty one is the service's own.
+        """
+        query = select(*(calls.c[name] for name in _DUE)).where(IS_DUE)
+        if not_to:
+            query = query.where(calls.c.reply_topic.not_in(sorted(not_to)))
+        query = query.order_by(calls.c.number).limit(limit + len(but))
+        rows = await self._database.read(lambda db: db.execute(query).all())
+        return [to_due(row) for row in rows if row.correlid not in but][:limit]
+
+    async def count_due(self) -> int:
+        """Return how many completions have to be published."""
+        query = select(func.count()).where(IS_DUE)
+        return await self._database.read(lambda db: int(db.execute(query).scalar_one()))
+
+    async def note_published(self, correlation_id: str) -> None:
+        """Note that a call's completion is out. A repeat changes nothing."""
+        now_s = self._now_s()
+        note = update(calls).where(calls.c.correlid == correlation_id, IS_DUE).values(published_s=now_s)
+        await self._database.write(lambda db: db.execute(note))
+
+    async def replace_completion(self, due: Due, completion: Failed) -> None:
+        """Put a failure in the place of a completion that no message can carry."""
+        values = completion_values(completion, sequence=due.sequence, now=due.ended_time)
+        change = (
+            update(calls)
+            .where(calls.c.correlid == due.correlation_id, IS_DUE)
+            .values(values | {"result": None, "result_bytes": 0})
+        )
+        await self._database.write(lambda db: db.execute(change))
+
+    async def forget(self, *, max_ended: int, max_age_s: float, max_bytes: int) -> int:
+        """Remove ended calls beyond a number, an age, or a size of their results together; return how many.
+
+        The oldest go first, and none whose completion is not published. A thousand at most.
+        """
+        newest_first = (calls.c.ended_s.desc(), calls.c.number.desc())
+        ended = (
+            select(
+                calls.c.number,
+                calls.c.ended_s,
+                func.row_number().over(order_by=newest_first).label("rank"),
+                func.sum(calls.c.result_bytes).over(order_by=newest_first).label("size"),
+            )
+            .where(IS_PUBLISHED)
+            .subquery()
+        )
+        too_much = (
+            (ended.c.rank > max_ended)
+            | (ended.c.size > max_bytes)
+            | (ended.c.ended_s < self._now_s() - max_age_s)
+        )
+        old = select(ended.c.number).where(too_much).order_by(ended.c.ended_s).limit(_FORGET_AT_ONCE)
+        removal = delete(calls).where(calls.c.number.in_(old))
+        return await self._database.write(lambda db: db.execute(removal).rowcount)
+
+    async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
+        """Change a call if `attempt` is the one that runs."""
+        change = update(calls).where(*_run(correlation_id, attempt)).values(values)
+        return await self._database.write(lambda db: bool(db.execute(change).rowcount))
+
+    def _cancel(self, db: Connection, correlation_id: str) -> Row[Any] | None:
+        is_it = calls.c.correlid == correlation_id
+        db.execute(
+            update(calls).where(is_it, IS_WAITING).values(self._completion(_CANCELLED, _FIRST_COMPLETION))
+        )
+        db.execute(update(calls).where(is_it, IS_RUNNING).values(cancel_requested=True))
+        return db.execute(select(calls).where(is_it)).one_or_none()
+
+    def _recover(
+        self, db: Connection, on_interrupt: Mapping[str, OnInterrupt], max_interruptions: int
+    ) -> Interrupted:
+        dead = db.execute(select(*_DEAD).where(IS_RUNNING)).all()
+        rerun, failed, cancelled = [], [], []
+        for row in dead:
+            policy = on_interrupt.get(row.handler, "rerun")
+            if row.cancel_requested:
+                cancelled.append(row.correlid)
+                completion: Completion = _CANCELLED
+            elif policy == "fail" or row.interruptions + 1 >= max_interruptions:
+                failed.append(row.correlid)
+                completion = Failed(problem=_interrupted(row, policy))
+            else:
+                rerun.append(row.correlid)
+                again = {"state": str(CallState.ACCEPTED), "owner": None}
+                again |= {"interruptions": row.interruptions + 1}
+                db.execute(update(calls).where(calls.c.number == row.number).values(again))
+                continue
+            ended = self._completion(completion, _AFTER_A_DEAD_RUN)
+            db.execute(update(calls).where(calls.c.number == row.number).values(ended))
+        return Interrupted(rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled))
+
+    def _completion(self, completion: Completion, sequence: int) -> _Values:
+        return completion_values(completion, sequence=sequence, now=self._clock.now())
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+
+_AFTER_A_DEAD_RUN: Final = 1_000_000_000
+"""Sequence of a completion after a run whose last number nobody knows: above whatever it was."""
+
+_ASSIGNMENT: Final = tuple(
+    calls.c[name]
+    for name in (
+        *("correlid", "handler", "attempt", "accepted_s", "started_s"),
+        *("body", "content_type", "deadline_s", "reply_topic", "traceparent"),
+    )
+)
+_DUE: Final = (
+    *("correlid", "state", "attempt", "ended_s", "sequence", "traceparent", "reply_topic"),
+    *("result", "result_type", "outcome"),
+)
+_DEAD: Final = tuple(
+    calls.c[name]
+    for name in ("number", "correlid", "handler", "attempt", "interruptions", "cancel_requested")
+)
+
+
+def _begin(owner: str, now_s: float) -> _Values:
+    return {
+        "state": str(CallState.RUNNING),
+        "attempt": calls.c.attempt + 1,
+        "owner": owner,
+        "started_s": now_s,
+        "heartbeat_s": now_s,
+        "progress": None,
+    }
+
+
+def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
+    """Return the condition that `attempt` is the one that runs."""
+    return (calls.c.correlid == correlation_id, calls.c.attempt == attempt, IS_RUNNING)
+
+
+def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | None, bool]:
+    """Return the row and whether it is new; no row when too many are open."""
+    find = select(calls).where(calls.c.correlid == new["correlid"])
+    known = db.execute(find).one_or_none()
+    if known is not None:
+        return known, False
+    if _count_open(db, max_open) >= max_open:
+        return None, False
+    db.execute(sqlite.insert(calls).values(new).on_conflict_do_nothing())
+    return db.execute(find).one(), True
+
+
+def _count_open(db: Connection, enough: int) -> int:
+    """Return how many calls have not ended, or something more if that is less than `enough`: it costs less."""
+    first, last = db.execute(
+        select(
+            select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
+            select(func.max(calls.c.number)).where(IS_OPEN).scalar_subquery(),
+        )
+    ).one()
+    if first is None:
+        return 0
+    if last - first + 1 < enough:
+        return int(last - first + 1)
+    return int(db.execute(select(func.count()).where(IS_OPEN)).scalar_one())
+
+
+def _interrupted(row: Row[Any], policy: OnInterrupt) -> Problem:
+    if policy == "fail":
+        return Problem(
+            title="The work was interrupted",
+            detail=f"its process died during attempt {row.attempt}, and it is not to be run again by itself",
+            code="interrupted",
+        )
+    return Problem(
+        title="The work was interrupted too often",
+        detail=f"its process died {row.interruptions + 1} times while it ran: it may be what kills it",
+        code="interrupted",
+        retryable=False,
+    )

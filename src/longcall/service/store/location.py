@@ -1,0 +1,67 @@
+"""Where a store is, and that one process alone works on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from longcall._core.clock import Clock
+from longcall.service.errors import ServiceConfigError
+from longcall.service.store.calls import CallStore
+from longcall.service.store.database import SqliteDatabase
+
+__all__ = ["MEMORY", "open_store"]
+
+MEMORY: Final = "memory"
+
+_FILE: Final = "calls.db"
+_LOCK: Final = "lock"
+
+
+def open_store(where: str, *, clock: Clock) -> CallStore:
+    """Open a store, or make it. Blocks for some milliseconds.
+
+    Args:
+        where: a folder, which is made if need be; or `memory`.
+        clock: the clocks to go by.
+
+    Raises:
+        ServiceConfigError: it cannot be opened, or another process works on it.
+    """
+    if where == MEMORY:
+        return CallStore(SqliteDatabase(None), clock=clock)
+    if "://" in where:
+        raise ServiceConfigError(
+            "store", f"a folder, or {MEMORY!r}; no database of another kind is served yet"
+        )
+    folder = Path(where)
+    lock = _lock(folder)
+    try:
+        return CallStore(SqliteDatabase(folder / _FILE), clock=clock, lock=lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _lock(folder: Path) -> int:
+    """Return the descriptor that holds the folder for this process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServiceConfigError("store", f"{folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(lock, 20).decode(errors="replace").strip() or "another"
+        os.close(lock)
+        raise ServiceConfigError(
+            "store",
+            f"process {holder} works on {folder}, and one process alone may: end it, or give each service "
+            "a --store of its own",
+        ) from error
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock

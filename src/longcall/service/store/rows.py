@@ -1,0 +1,163 @@
+"""Between a row of the table and the contract's values."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from longcall.contract import (
+    CallRequest,
+    CallState,
+    CallStatus,
+    Cancelled,
+    Completion,
+    Failed,
+    JsonValue,
+    Problem,
+    Progress,
+    Succeeded,
+)
+from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.service.store.values import Assignment, CallSummary, Due, StoredCall
+
+__all__ = [
+    "completion_values",
+    "progress_value",
+    "request_values",
+    "seconds",
+    "to_assignment",
+    "to_due",
+    "to_stored_call",
+    "to_summary",
+]
+
+_FINAL: Final = {
+    Succeeded: CallState.SUCCEEDED,
+    Failed: CallState.FAILED,
+    Cancelled: CallState.CANCELLED,
+}
+
+
+def seconds(instant: datetime | None) -> float | None:
+    """Return an instant as it stands in a row."""
+    return None if instant is None else instant.timestamp()
+
+
+def request_values(request: CallRequest) -> dict[str, Any]:
+    """Return the columns that hold what it takes to run a call."""
+    return {
+        "correlid": request.correlation_id,
+        "digest": request.digest(),
+        "body": request.body,
+        "content_type": request.content_type,
+        "deadline_s": seconds(request.deadline),
+        "reply_topic": request.reply_topic,
+        "traceparent": request.traceparent,
+    }
+
+
+def progress_value(progress: Progress) -> str:
+    """Return progress as it stands in a row."""
+    return json.dumps(progress_to_wire(progress))
+
+
+def completion_values(completion: Completion, *, sequence: int, now: datetime) -> dict[str, Any]:
+    """Return the columns that end a call; the body goes, for nothing will run it again."""
+    values: dict[str, Any] = {
+        "state": str(_FINAL[type(completion)]),
+        "ended_s": now.timestamp(),
+        "sequence": sequence,
+        "owner": None,
+        "body": None,
+    }
+    match completion:
+        case Succeeded(data=data, content_type=content_type):
+            return values | {"result": data, "result_type": content_type, "result_bytes": len(data)}
+        case Failed(problem=problem):
+            outcome: JsonValue = problem.to_wire()
+        case Cancelled(detail=detail):
+            outcome = {"detail": detail}
+    return values | {"outcome": json.dumps(outcome)}
+
+
+def to_stored_call(row: Row[Any]) -> StoredCall:
+    """Read a whole row."""
+    status = CallStatus(
+        correlation_id=row.correlid,
+        state=CallState(row.state),
+        attempt=row.attempt,
+        accepted_time=_instant(row.accepted_s),
+        started_time=_instant(row.started_s),
+        heartbeat_time=_instant(row.heartbeat_s),
+        ended_time=_instant(row.ended_s),
+        progress=None if row.progress is None else progress_from_wire(json.loads(row.progress)),
+        completion=_completion(row),
+    )
+    return StoredCall(digest=row.digest, handler=row.handler, status=status)
+
+
+def to_summary(row: Row[Any]) -> CallSummary:
+    """Read the columns of a list."""
+    return CallSummary(
+        number=row.number,
+        correlation_id=row.correlid,
+        handler=row.handler,
+        state=CallState(row.state),
+        attempt=row.attempt,
+        accepted_time=datetime.fromtimestamp(row.accepted_s, UTC),
+        started_time=_instant(row.started_s),
+        ended_time=_instant(row.ended_s),
+        title=Problem.from_wire(json.loads(row.outcome)).title if row.state == CallState.FAILED else "",
+    )
+
+
+def to_assignment(row: Row[Any]) -> Assignment:
+    """Read what a claim returns."""
+    request = CallRequest(
+        correlation_id=row.correlid,
+        body=row.body or b"",
+        content_type=row.content_type,
+        deadline=_instant(row.deadline_s),
+        reply_topic=row.reply_topic,
+        traceparent=row.traceparent,
+    )
+    return Assignment(
+        request=request,
+        handler=row.handler,
+        attempt=row.attempt,
+        waited_s=max(0.0, row.started_s - row.accepted_s),
+    )
+
+
+def to_due(row: Row[Any]) -> Due:
+    """Read what has to be published."""
+    completion = _completion(row)
+    assert completion is not None  # the query asks for ended calls
+    return Due(
+        correlation_id=row.correlid,
+        attempt=max(1, row.attempt),  # a call that was cancelled before it began counts as its first
+        completion=completion,
+        sequence=row.sequence,
+        ended_time=datetime.fromtimestamp(row.ended_s, UTC),
+        traceparent=row.traceparent,
+        reply_topic=row.reply_topic,
+    )
+
+
+def _completion(row: Row[Any]) -> Completion | None:
+    match row.state:
+        case CallState.SUCCEEDED:
+            return Succeeded(data=row.result, content_type=row.result_type)
+        case CallState.FAILED:
+            return Failed(problem=Problem.from_wire(json.loads(row.outcome)))
+        case CallState.CANCELLED:
+            return Cancelled(detail=json.loads(row.outcome)["detail"])
+        case _:
+            return None
+
+
+def _instant(value_s: float | None) -> datetime | None:
+    return None if value_s is None else datetime.fromtimestamp(value_s, UTC)

@@ -1,0 +1,95 @@
+"""The one table of calls, for SQLite and PostgreSQL alike.
+
+A call's outcome and the duty to publish it are in one row, so that both are one
+commit. Instants are seconds since 1970 on the wall clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    literal_column,
+)
+
+__all__ = [
+    "IS_DUE",
+    "IS_OPEN",
+    "IS_PUBLISHED",
+    "IS_RUNNING",
+    "IS_WAITING",
+    "LAYOUT",
+    "calls",
+    "layout",
+    "metadata",
+]
+
+LAYOUT: Final = 1
+"""Rises when a table changes; an older program refuses a newer layout."""
+
+metadata: Final = MetaData()
+
+layout: Final = Table("longcall_layout", metadata, Column("version", Integer, nullable=False))
+
+calls: Final = Table(
+    "longcall_calls",
+    metadata,
+    # The order in which calls were accepted, whatever the clock did meanwhile.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("correlid", String(200), nullable=False, unique=True),
+    Column("handler", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    # What it takes to run it, again too. The body goes when the call has ended.
+    Column("body", LargeBinary),
+    Column("content_type", Text, nullable=False),
+    Column("deadline_s", Double),
+    Column("reply_topic", Text, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    # How it stands.
+    Column("state", String(20), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("interruptions", Integer, nullable=False, server_default="0"),
+    Column("owner", Text),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("progress", Text),
+    Column("accepted_s", Double, nullable=False),
+    Column("started_s", Double),
+    Column("heartbeat_s", Double),
+    Column("ended_s", Double),
+    # How it ended, and whether that is published.
+    Column("result", LargeBinary),
+    Column("result_type", Text),
+    Column("outcome", Text),
+    Column("result_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("sequence", Integer),
+    Column("published_s", Double),
+    sqlite_autoincrement=True,
+)
+
+# Written out, not bound: SQLite uses a partial index only where it sees the index's own condition.
+IS_WAITING: Final = calls.c.state == literal_column("'accepted'")
+IS_OPEN: Final = calls.c.ended_s.is_(None)
+IS_RUNNING: Final = calls.c.state == literal_column("'running'")
+IS_DUE: Final = calls.c.ended_s.is_not(None) & calls.c.published_s.is_(None)
+IS_PUBLISHED: Final = calls.c.published_s.is_not(None)
+
+for _name, _columns, _where in (
+    ("longcall_waiting", (calls.c.number, calls.c.handler), IS_WAITING),
+    ("longcall_open", (calls.c.number,), IS_OPEN),
+    ("longcall_running", (calls.c.number,), IS_RUNNING),
+    ("longcall_due", (calls.c.number,), IS_DUE),
+    ("longcall_published", (calls.c.ended_s, calls.c.number, calls.c.result_bytes), IS_PUBLISHED),
+):
+    Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)

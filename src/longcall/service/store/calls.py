@@ -53,7 +53,6 @@ _CANCELLED: Final = Cancelled(detail="by request")
 _FIRST_COMPLETION: Final = 2
 """Sequence of a completion before which there was no more than *accepted*."""
 _FORGET_AT_ONCE: Final = 1000
-_PAGES_AT_ONCE: Final = 1000
 
 
 class CallStore:
@@ -273,7 +272,13 @@ class CallStore:
         )
         old = select(ended.c.number).where(too_much).order_by(ended.c.ended_s).limit(_FORGET_AT_ONCE)
         removal = delete(calls).where(calls.c.number.in_(old))
-        return await self._database.write(lambda db: db.execute(removal).rowcount)
+
+        def remove(db: Connection) -> int:
+            removed = db.execute(removal).rowcount
+            self._database.give_back_room(db)
+            return removed
+
+        return await self._database.write(remove)
 
     async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
         """Change a call if `attempt` is the one that runs."""

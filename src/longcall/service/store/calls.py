@@ -372,7 +372,7 @@ def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | Non
 
 
 def _count_open(db: Connection, enough: int) -> int:
-    """Return how many calls have not ended, or something more if that is less than `enough`: it costs less."""
+    """Return how many calls have not ended; something more, if that is less than `enough` and cheaper."""
     first, last = db.execute(
         select(
             select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),

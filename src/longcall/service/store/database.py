@@ -104,7 +104,11 @@ class SqliteDatabase:
     @staticmethod
     def give_back_room(connection: Connection) -> None:
         """Make the file smaller by what was deleted, 20 MB of it at most."""
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        # The driver's own cursor: each step frees one page, and SQLAlchemy takes but the first.
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+        cursor.fetchall()
+        cursor.close()
 
     async def aclose(self) -> None:
         """Finish what was asked for, and close the file. A repeat does nothing."""

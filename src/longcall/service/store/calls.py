@@ -272,13 +272,7 @@ class CallStore:
         )
         old = select(ended.c.number).where(too_much).order_by(ended.c.ended_s).limit(_FORGET_AT_ONCE)
         removal = delete(calls).where(calls.c.number.in_(old))
-
-        def remove(db: Connection) -> int:
-            removed = db.execute(removal).rowcount
-            self._database.give_back_room(db)
-            return removed
-
-        return await self._database.write(remove)
+        return await self._database.write(lambda db: db.execute(removal).rowcount)
 
     async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
         """Change a call if `attempt` is the one that runs."""

@@ -34,7 +34,6 @@ T = TypeVar("T")
 _BUSY_S: Final = 5.0
 """How long a write waits for a lock that another program holds on the file."""
 _MAX_BATCH: Final = 200
-_PAGES_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +99,6 @@ class SqliteDatabase:
         if self._reader is None:
             return await self.write(query)
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
-
-    @staticmethod
-    def give_back_room(connection: Connection) -> None:
-        """Make the file smaller by what was deleted, 20 MB of it at most."""
-        # The driver's own cursor: each step frees one page, and SQLAlchemy takes but the first.
-        cursor = connection.connection.cursor()
-        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-        cursor.fetchall()
-        cursor.close()
 
     async def aclose(self) -> None:
         """Finish what was asked for, and close the file. A repeat does nothing."""
@@ -189,7 +179,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver's own transactions begin too late
     cursor = connection.cursor()
     # Only a file that is still empty takes it: ended calls give their room back.
-    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    cursor.execute("PRAGMA auto_vacuum = FULL")
     cursor.execute("PRAGMA journal_mode = WAL")
     # An answered 202 survives a power cut too.
     cursor.execute("PRAGMA synchronous = FULL")

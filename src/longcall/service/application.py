@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from longcall._core.clock import Clock
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import LocalEngine
 from longcall.service.handlers import HandlerSpec
 from longcall.service.http import make_app
 from longcall.service.reports import Publisher
@@ -39,15 +40,17 @@ def make_application(
     @asynccontextmanager
     async def running() -> AsyncIterator[Running]:
         async with _transport(transport) as connection, _store(store, config.store, clock) as calls:
+            engine = LocalEngine(calls, max_interruptions=config.max_interruptions)
             supervisor = Supervisor(
                 handlers,
                 store=calls,
+                engine=engine,
                 publisher=Publisher(connection, source=source, topic=config.topic),
                 config=config,
                 clock=clock,
             )
             await supervisor.start()
-            service = Running(Calls(calls, config=config, wake=supervisor.wake), supervisor)
+            service = Running(Calls(calls, config=config, engine=engine), supervisor)
             try:
                 yield service
             finally:

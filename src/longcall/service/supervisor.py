@@ -83,7 +83,7 @@ class Supervisor:
         Raises:
             StoreUnavailable: the store cannot be written.
         """
-        await self._engine.start(self)
+        await self._engine.start(self if self._config.works else None)
 
     async def stop(self) -> None:
         """Let running work go on for `drain_s`, stop the rest, and publish what is due.

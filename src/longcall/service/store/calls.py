@@ -10,7 +10,19 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from longcall._core.clock import Clock
@@ -104,7 +116,7 @@ class CallStore:
 
     async def get(self, correlation_id: str) -> StoredCall | None:
         """Return a call; None when it is unknown, or ended long ago."""
-        query = select(calls).where(calls.c.correlid == correlation_id)
+        query = select(*_STATUS).where(calls.c.correlid == correlation_id)
         row = await self._database.read(lambda db: db.execute(query).one_or_none())
         return None if row is None else to_stored_call(row)
 
@@ -141,13 +153,10 @@ class CallStore:
 
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
-        oldest = (
-            select(calls.c.number)
-            .where(IS_WAITING, calls.c.handler.in_(sorted(handlers)))
-            .order_by(calls.c.number)
-            .limit(1)
-            .scalar_subquery()
-        )
+        # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
+        number = func.min(calls.c.number).label("number")
+        of_each = [select(number).where(IS_WAITING, calls.c.handler == name) for name in sorted(handlers)]
+        oldest = select(func.min(union_all(*of_each).subquery().c.number)).scalar_subquery()
         begin = (
             update(calls)
             .where(calls.c.number == oldest)
@@ -324,7 +333,7 @@ class CallStore:
             update(calls).where(is_it, IS_WAITING).values(self._completion(_CANCELLED, _FIRST_COMPLETION))
         )
         db.execute(update(calls).where(is_it, IS_RUNNING).values(cancel_requested=True))
-        return db.execute(select(calls).where(is_it)).one_or_none()
+        return db.execute(select(*_STATUS).where(is_it)).one_or_none()
 
     def _recover(
         self,
@@ -362,6 +371,7 @@ class CallStore:
 _AFTER_A_DEAD_RUN: Final = 1_000_000_000
 """Sequence of a completion after a run whose last number nobody knows: above whatever it was."""
 
+_STATUS: Final = tuple(column for column in calls.c if column.name != "body")
 _ASSIGNMENT: Final = tuple(
     calls.c[name]
     for name in (
@@ -397,20 +407,19 @@ def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
 
 def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | None, bool]:
     """Return the row and whether it is new; no row when too many are open."""
-    find = select(calls).where(calls.c.correlid == new["correlid"])
-    known = db.execute(find).one_or_none()
-    if known is not None:
-        return known, False
-    if _count_open(db, max_open) >= max_open:
-        return None, False
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(calls.c.number)
-    is_new = db.execute(add).one_or_none() is not None
-    return db.execute(find).one(), is_new
+    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(*_STATUS)
+    row = db.execute(add).one_or_none()
+    if row is None:
+        return db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one(), False
+    if _count_open(db, max_open) > max_open:
+        db.execute(delete(calls).where(calls.c.correlid == new["correlid"]))
+        return None, False
+    return row, True
 
 
 def _count_open(db: Connection, enough: int) -> int:
-    """Return how many calls have not ended; something more, if that is less than `enough` and cheaper."""
+    """Return how many calls have not ended; something more, if that is no more than `enough` and cheaper."""
     first, last = db.execute(
         select(
             select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
@@ -419,7 +428,7 @@ def _count_open(db: Connection, enough: int) -> int:
     ).one()
     if first is None:
         return 0
-    if last - first + 1 < enough:
+    if last - first < enough:
         return int(last - first + 1)
     return int(db.execute(select(func.count()).where(IS_OPEN)).scalar_one())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from google.auth import crypt, jwt
+from tests.e2e.processes import WAIT_S
 
 __all__ = ["AUDIENCE", "CALLER", "Issuer", "Key", "key", "running_issuer"]
 
@@ -78,8 +80,25 @@ class Issuer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public, max-age=3600"})
     body: bytes | None = None
-    asked: int = 0
     hold: threading.Event | None = None
+    _requests: int = 0
+    _asked: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def asked(self) -> int:
+        return self._requests
+
+    def note_request(self) -> None:
+        with self._asked:
+            self._requests += 1
+            self._asked.notify_all()
+
+    async def wait_until_asked(self, times: int) -> None:
+        def wait() -> bool:
+            with self._asked:
+                return self._asked.wait_for(lambda: self._requests >= times, WAIT_S)
+
+        assert await asyncio.to_thread(wait)
 
     def answer(self) -> bytes:
         return (
@@ -94,9 +113,9 @@ def running_issuer() -> Iterator[Issuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            issuer.asked += 1
+            issuer.note_request()
             if issuer.hold is not None:
-                issuer.hold.wait(30)
+                issuer.hold.wait(WAIT_S)
             body = issuer.answer()
             self.send_response(issuer.status)
             for name, value in {**issuer.headers, "Content-Length": str(len(body))}.items():
@@ -109,7 +128,7 @@ def running_issuer() -> Iterator[Issuer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     issuer.url = f"http://127.0.0.1:{server.server_port}/certs"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield issuer

@@ -260,8 +260,7 @@ async def test_slow_certificates_hold_up_neither_the_loop_nor_those_whose_key_is
     issuer.key = key("the-second")
 
     waiting = asyncio.create_task(verifier.verify(issuer.key.token()))
-    while issuer.asked < 2:
-        await asyncio.sleep(0)
+    await issuer.wait_until_asked(2)
     await verifier.verify(known.token())
     assert not waiting.done()
 
@@ -273,8 +272,7 @@ async def test_cancelled_request_leaves_the_fetch_to_the_next(verifier: Verifier
     issuer.hold = threading.Event()
     first = asyncio.create_task(verifier.verify(issuer.key.token()))
     second = asyncio.create_task(verifier.verify(issuer.key.token()))
-    while issuer.asked < 1:
-        await asyncio.sleep(0)
+    await issuer.wait_until_asked(1)
     first.cancel()
     await asyncio.wait({first})
     issuer.hold.set()

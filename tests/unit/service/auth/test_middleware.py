@@ -111,7 +111,7 @@ async def test_scheme_is_read_as_http_has_it(http: AsyncClient, scheme: str) -> 
 
 @pytest.mark.parametrize(
     "value",
-    [f"Bearer {TOKEN}x", "Bearer", "Bearer ", "Bearer a b", "Bearer é", f"Bearer{TOKEN}", "Bearer \0"],
+    [f"Bearer {TOKEN}x", "Bearer", "Bearer ", "Bearer a b", "Bearer é", f"Bearer{TOKEN}"],
 )
 async def test_token_that_does_not_count_is_called_invalid(http: AsyncClient, value: str) -> None:
     answer = await http.get("/calls", headers=[(b"authorization", value.encode("latin-1"))])

@@ -9,15 +9,20 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
 from longcall.broker.core.journal import What
 from longcall.broker.rules.faults import DELIVERY_FAULTS, METHOD_FAULTS
 from longcall.testing import InspectedBroker
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "test-with-the-broker.md").read_text()
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+PAGE = (HOW_TO / "test-with-the-broker.md").read_text()
 
 
-def test_examples_of_the_page_pass(tmp_path: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("name", ["test-with-the-broker.md", "test-a-service.md"])
+def test_examples_of_the_page_pass(tmp_path: Path, name: str) -> None:
+    page = (HOW_TO / name).read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (tmp_path / "test_page.py").write_text("\n\n".join(examples))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
@@ -27,7 +32,7 @@ def test_examples_of_the_page_pass(tmp_path: Path) -> None:
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{PAGE.count('def test_')} passed" in ran.stdout
+    assert f"{page.count('def test_')} passed" in ran.stdout
 
 
 def test_every_event_is_named() -> None:

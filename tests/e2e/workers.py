@@ -35,6 +35,12 @@ def spin(call: Call) -> JsonValue:
         pass
 
 
+@service.handler("/spin-once", on_interrupt="fail")
+def spin_once(call: Call) -> JsonValue:
+    """Do what must not be done twice."""
+    return spin(call)
+
+
 @service.handler("/stubborn")
 def stubborn(call: Call) -> JsonValue:
     """Take no notice of SIGTERM."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import importlib
+import importlib.util
 import json
 import logging
 import operator
@@ -18,7 +19,8 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from types import FrameType
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Final, NoReturn, cast
 
 from longcall.contract import CallRequest, JsonValue, Progress
@@ -32,6 +34,7 @@ log = logging.getLogger("longcall.service")
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDIN: Final = 0
+_PROGRAM: Final = "__longcall_program__"
 
 
 def main() -> int:
@@ -75,9 +78,19 @@ def _handler(task: dict[str, JsonValue]) -> Callable[[Call], HandlerResult]:
     path = task["path"]
     assert isinstance(path, list)  # our own parent wrote it
     sys.path.extend(str(entry) for entry in path if entry not in sys.path)
-    module, _, name = str(task["target"]).partition(":")
-    found = operator.attrgetter(name)(importlib.import_module(module))
-    return cast("Callable[[Call], HandlerResult]", found)
+    home, _, name = str(task["target"]).rpartition(":")
+    module = _load(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+    return cast("Callable[[Call], HandlerResult]", operator.attrgetter(name)(module))
+
+
+def _load(program: Path) -> ModuleType:
+    """Import a program, whose `if __name__ == "__main__":` part is not run."""
+    spec = importlib.util.spec_from_file_location(_PROGRAM, program)
+    assert spec is not None  # it is a Python file: the parent runs it
+    assert spec.loader is not None
+    module = sys.modules[_PROGRAM] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _end_with_parent() -> None:

@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from longcall.contract import CallRequest, ContractError, JsonValue, Problem, Progress, Succeeded, decode_json
@@ -33,24 +34,35 @@ _LAST_WORDS_S: Final = 2.0
 
 
 def check_importable(handler: Handler) -> str:
-    """Return `module:qualname` of a handler that a child process can import.
+    """Return how a child process finds a handler: `module:qualname`, or `/path/to/program.py:qualname`.
 
     Raises:
-        ServiceConfigError: it is a lambda, a local function, a bound method, or in the program's main module.
+        ServiceConfigError: it cannot: a lambda, a local function, a bound method, an interactive session's.
     """
     module, name = handler.__module__, getattr(handler, "__qualname__", "")
     try:
         found = operator.attrgetter(name)(sys.modules[module])
     except (AttributeError, KeyError):
         found = None
-    if module == "__main__" or not callable(found) or hasattr(handler, "__self__"):
+    home = _home_of_main() if module == "__main__" else module
+    if home is None or not callable(found) or hasattr(handler, "__self__"):
         raise ServiceConfigError(
             "handler",
             f"{module}:{name or handler!r} runs in a process of its own, which must import it: define it "
             "as a function at the top of a module and start that with `longcall serve module:service`, "
             "or make it async",
         )
-    return f"{module}:{name}"
+    return f"{home}:{name}"
+
+
+def _home_of_main() -> str | None:
+    """Return the program's module, or its file; None in an interactive session."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return None if file is None else str(Path(file).resolve())
 
 
 async def run_in_process(
@@ -61,7 +73,7 @@ async def run_in_process(
     What the handler leaves running when it returns, a thread or a process, has five seconds to end too.
 
     Args:
-        target: `module:qualname`.
+        target: as `check_importable` returned it.
         request: the call.
         attempt: which run this is.
         on_progress: told of each report.

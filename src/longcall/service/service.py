@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -51,6 +52,11 @@ class Service:
     def handlers(self) -> Mapping[str, Handler]:
         """The registered functions by path."""
         return {path: spec.function for path, spec in self._handlers.items()}
+
+    @property
+    def specs(self) -> Mapping[str, HandlerSpec]:
+        """The handlers by path, with how each is to run."""
+        return MappingProxyType(self._handlers)
 
     def handler(
         self,

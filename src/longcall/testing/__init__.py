@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from longcall.testing.clock import VirtualClock
     from longcall.testing.inspection import BrokerEvent, InspectedBroker, NeverHappened
     from longcall.testing.process import BrokerProcess
+    from longcall.testing.service import RequestRefused, ServiceClient, StartedCall
 
 __all__ = [
     "BrokerEvent",
     "BrokerProcess",
     "InspectedBroker",
     "NeverHappened",
+    "RequestRefused",
+    "ServiceClient",
+    "StartedCall",
     "VirtualClock",
     "running_broker",
 ]
@@ -25,6 +29,9 @@ _HOMES = {
     "BrokerProcess": "process",
     "InspectedBroker": "inspection",
     "NeverHappened": "inspection",
+    "RequestRefused": "service",
+    "ServiceClient": "service",
+    "StartedCall": "service",
     "VirtualClock": "clock",
     "running_broker": "broker",
 }

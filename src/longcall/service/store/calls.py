@@ -53,7 +53,6 @@ _CANCELLED: Final = Cancelled(detail="by request")
 _FIRST_COMPLETION: Final = 2
 """Sequence of a completion before which there was no more than *accepted*."""
 _FORGET_AT_ONCE: Final = 1000
-_PAGES_AT_ONCE: Final = 1000
 
 
 class CallStore:
@@ -367,7 +366,7 @@ def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | Non
 
 
 def _count_open(db: Connection, enough: int) -> int:
-    """Return how many calls have not ended, or something more if that is less than `enough`: it costs less."""
+    """Return how many calls have not ended; something more, if that is less than `enough` and cheaper."""
     first, last = db.execute(
         select(
             select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),

@@ -179,7 +179,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver's own transactions begin too late
     cursor = connection.cursor()
     # Only a file that is still empty takes it: ended calls give their room back.
-    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    cursor.execute("PRAGMA auto_vacuum = FULL")
     cursor.execute("PRAGMA journal_mode = WAL")
     # An answered 202 survives a power cut too.
     cursor.execute("PRAGMA synchronous = FULL")

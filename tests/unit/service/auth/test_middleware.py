@@ -17,7 +17,8 @@ from starlette.types import Message, Scope
 
 from longcall._core.clock import SystemClock
 from longcall.contract import PROBLEM_TYPE
-from longcall.service.auth import AuthConfig, Authentication, make_verifier
+from longcall.service.auth import AuthConfig, make_verifier
+from longcall.service.auth.middleware import Authentication
 
 TOKEN = "a-token-that-nobody-guesses"
 GOOD = {"Authorization": f"Bearer {TOKEN}"}

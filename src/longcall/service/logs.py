@@ -34,6 +34,8 @@ _MAX_CHARACTERS: Final = 20_000
 _TRACE_ID: Final = slice(3, 35)
 _SPAN_ID: Final = slice(36, 52)
 _FLAGS: Final = slice(53, 55)
+_ODD: Final = "13579bdf"
+"""Of the flags the lowest bit says whether the trace is sampled."""
 _TRACEPARENT_LENGTH: Final = 55
 _SEVERITIES: Final = (
     (logging.CRITICAL, "CRITICAL"),
@@ -62,6 +64,32 @@ class LogContext:
     attempt: int | None = None
     traceparent: str = ""
 
+    @classmethod
+    def current(cls) -> LogContext:
+        """Return what is logged here is about."""
+        return _current.get() or cls()
+
+    @classmethod
+    def from_wire(cls, wire: JsonValue) -> Self:
+        """Read what `to_wire` wrote; for a child process."""
+        assert isinstance(wire, dict)  # our own parent wrote it
+        attempt = wire["attempt"]
+        return cls(
+            correlid=str(wire["correlid"]),
+            handler=str(wire["handler"]),
+            attempt=attempt if isinstance(attempt, int) else None,
+            traceparent=str(wire["traceparent"]),
+        )
+
+    def to_wire(self) -> dict[str, JsonValue]:
+        """Return the context as JSON."""
+        return {
+            "correlid": self.correlid,
+            "handler": self.handler,
+            "attempt": self.attempt,
+            "traceparent": self.traceparent,
+        }
+
 
 _current: ContextVar[LogContext | None] = ContextVar("longcall_log_context", default=None)
 
@@ -77,7 +105,7 @@ def log_context(
     """Say what is logged in the `with`, and in tasks begun in it, is about; None: as around it."""
     given = {"correlid": correlid, "handler": handler, "attempt": attempt, "traceparent": traceparent}
     changes = {name: value for name, value in given.items() if value is not None}
-    token = _current.set(replace(_current.get() or LogContext(), **changes))  # type: ignore[arg-type] # each by its name
+    token = _current.set(replace(LogContext.current(), **changes))  # type: ignore[arg-type] # each by its name
     try:
         yield
     finally:
@@ -129,7 +157,7 @@ class JsonFormatter(logging.Formatter):
         return {
             "logging.googleapis.com/trace": where,
             "logging.googleapis.com/spanId": traceparent[_SPAN_ID],
-            "logging.googleapis.com/trace_sampled": traceparent[_FLAGS] == "01",
+            "logging.googleapis.com/trace_sampled": traceparent[_FLAGS][-1:] in _ODD,
         }
 
     def _exception(self, record: logging.LogRecord) -> str:

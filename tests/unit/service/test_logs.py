@@ -79,6 +79,16 @@ def test_line_says_what_it_is_about(log: logging.Logger, entry: Callable[[], Ent
     assert line["logging.googleapis.com/trace_sampled"] is True
 
 
+@pytest.mark.parametrize(("flags", "is_sampled"), [("00", False), ("01", True), ("02", False), ("03", True)])
+def test_sampled_is_the_lowest_of_the_flags(
+    log: logging.Logger, entry: Callable[[], Entry], flags: str, is_sampled: bool
+) -> None:
+    with log_context(traceparent=TRACEPARENT[:-2] + flags):
+        log.info("so")
+
+    assert entry()["logging.googleapis.com/trace_sampled"] is is_sampled
+
+
 def test_context_ends_with_its_block(log: logging.Logger, entry: Callable[[], Entry]) -> None:
     with pytest.raises(ValueError, match="as tested"), log_context(correlid="an-id"):
         raise ValueError("as tested")

@@ -78,6 +78,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how long running work may go on after SIGTERM (default: 10)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--log-format",
+        default=os.environ.get("LONGCALL_LOG_FORMAT") or "text",
+        choices=["text", "json"],
+        help="json: one object a line, as Google Cloud Logging reads them (default: $LONGCALL_LOG_FORMAT, "
+        "then text)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -94,10 +101,13 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
     from longcall.service import ServiceConfig
+    from longcall.service.logs import LogSettings
 
-    logging.basicConfig(
-        level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    LogSettings(
+        format=args.log_format,
+        level=logging.getLevelNamesMapping()[args.log_level.upper()],
+        project=args.project or os.environ.get("GOOGLE_CLOUD_PROJECT", ""),
+    ).apply()
     service = _load(args.service)
     config = ServiceConfig.from_env(os.environ, topic=args.topic, project=args.project)
     if args.drain is not None:

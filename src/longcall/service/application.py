@@ -10,14 +10,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from starlette.applications import Starlette
 
 from longcall._core.clock import Clock
+from longcall.service.auth import make_verifier
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.handlers import HandlerSpec
 from longcall.service.http import make_app
+from longcall.service.metrics import make_observer
 from longcall.service.reports import Publisher
 from longcall.service.running import Running
 from longcall.service.store import CallStore, open_store
 from longcall.service.supervisor import Supervisor
+from longcall.service.tracing import make_tracing
 from longcall.transport.port import Transport
 
 __all__ = ["make_application"]
@@ -34,7 +37,13 @@ def make_application(
     store: CallStore | None,
     clock: Clock,
 ) -> Starlette:
-    """Return the application; its lifespan opens what is None here, and starts and stops the work."""
+    """Return the application; its lifespan opens what is None here, and starts and stops the work.
+
+    Raises:
+        ServiceConfigError: who may call cannot be told as configured.
+    """
+    verifier = make_verifier(config.auth, clock=clock)
+    observer, tracing = make_observer(list(handlers)), make_tracing()
 
     @asynccontextmanager
     async def running() -> AsyncIterator[Running]:
@@ -42,18 +51,23 @@ def make_application(
             supervisor = Supervisor(
                 handlers,
                 store=calls,
-                publisher=Publisher(connection, source=source, topic=config.topic),
+                publisher=Publisher(connection, source=source, topic=config.topic, observer=observer),
                 config=config,
                 clock=clock,
+                observer=observer,
+                tracing=tracing,
             )
             await supervisor.start()
-            service = Running(Calls(calls, config=config, wake=supervisor.wake), supervisor)
+            service = Running(
+                Calls(calls, config=config, wake=supervisor.wake, observer=observer, tracing=tracing),
+                supervisor,
+            )
             try:
                 yield service
             finally:
                 await service.stop()
 
-    return make_app(list(handlers), config=config, running=running)
+    return make_app(list(handlers), config=config, running=running, verifier=verifier, observer=observer)
 
 
 def _transport(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:

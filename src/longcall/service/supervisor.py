@@ -18,14 +18,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import Accepted, Cancelled, Completion, Failed, Problem
+from longcall.contract import Accepted, CallState, Cancelled, Completion, Failed, Problem
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec
+from longcall.service.logs import log_context
+from longcall.service.observer import Observer, report_kind
 from longcall.service.outbox import Outbox
 from longcall.service.reports import Publisher, RunReports
 from longcall.service.run import Run
 from longcall.service.store import Assignment, CallStore
+from longcall.service.tracing import TracedWork, Tracing
 from longcall.service.wording import publishable
 
 __all__ = ["Supervisor"]
@@ -60,6 +63,8 @@ class Supervisor:
         publisher: Publisher,
         config: ServiceConfig,
         clock: Clock,
+        observer: Observer,
+        tracing: Tracing,
     ) -> None:
         """Start nothing yet.
 
@@ -69,13 +74,17 @@ class Supervisor:
             publisher: what reports go through.
             config: the limits.
             clock: the clocks to go by.
+            observer: is told what happens to calls.
+            tracing: makes a span of each attempt.
         """
         self._handlers = handlers
         self._store = store
         self._publisher = publisher
         self._config = config
         self._clock = clock
-        self._outbox = Outbox(store, publisher, clock=clock)
+        self._observer = observer
+        self._tracing = tracing
+        self._outbox = Outbox(store, publisher, clock=clock, tracing=tracing)
         self._owner = secrets.token_hex(8)
         self._running: dict[str, _Running] = {}
         self._woken = asyncio.Event()
@@ -101,9 +110,17 @@ class Supervisor:
         ):
             for name in names:
                 log.warning("Call %s: its process died; it %s", name, fate)
+                await self._tell_of_interrupted(name)
         self._outbox.start()
         self._loops = [asyncio.create_task(self._dispatch()), asyncio.create_task(self._sweep())]
         self._woken.set()
+
+    async def _tell_of_interrupted(self, name: str) -> None:
+        call = await self._store.get(name)
+        if call is not None:
+            self._observer.interrupted(call.handler)
+            if call.status.state.is_final:
+                self._observer.ended(call.handler, state=call.status.state, ran_s=None)
 
     def wake(self) -> None:
         """Look again for calls to run or to stop; returns at once."""
@@ -179,29 +196,54 @@ class Supervisor:
 
     def _begin(self, work: Assignment) -> None:
         spec = self._handlers[work.handler]
+        self._observer.started(work.handler, waited_s=work.waited_s)
+        span = self._tracing.attempt(
+            correlation_id=work.correlation_id,
+            handler=work.handler,
+            attempt=work.attempt,
+            traceparent=work.request.traceparent,
+        )
+        about = log_context(
+            correlid=work.correlation_id,
+            handler=work.handler,
+            attempt=work.attempt,
+            traceparent=span.traceparent,
+        )
+        with about:  # the tasks that are begun here keep it
+            self._start_run(spec, work, span)
+
+    def _start_run(self, spec: HandlerSpec, work: Assignment, span: TracedWork) -> None:
         reports = RunReports(
             self._publisher,
             correlation_id=work.correlation_id,
             attempt=work.attempt,
             reply_topic=work.request.reply_topic,
-            traceparent=work.request.traceparent,
+            traceparent=span.traceparent,
             clock=self._clock,
             interval_s=self._config.progress_interval_s,
         )
         if work.attempt == 1:
             reports.put(Accepted())
         run = Run(spec, work, store=self._store, reports=reports, heartbeat_s=self._config.heartbeat_s)
-        task = asyncio.create_task(self._carry_out(work, run, reports))
+        task = asyncio.create_task(self._carry_out(work, run, reports, span))
         self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)
 
-    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports) -> None:
+    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports, span: TracedWork) -> None:
         """See one run to its end, and store that; raises nothing."""
-        name = work.correlation_id
-        outcome = await run.wait()
+        name, began_s = work.correlation_id, self._clock.monotonic_s()
+        with span:
+            outcome = await run.wait()
+            if isinstance(outcome, Failed):
+                span.fail(outcome.problem.code or "failed")
+        ran_s = self._clock.monotonic_s() - began_s
         sequence = reports.close()
         self._outbox.hold(name)
         try:
-            await self._store_outcome(work, outcome, sequence)
+            counts = await self._store_outcome(work, outcome, sequence, span.traceparent)
+            if counts and outcome is not None:
+                self._observer.ended(work.handler, state=_state(outcome), ran_s=ran_s)
+            else:
+                self._observer.interrupted(work.handler)
             del self._running[name]
             self._woken.set()
             await reports.wait_until_sent()
@@ -211,8 +253,13 @@ class Supervisor:
         if self._ended % _SWEEP_EACH == 0:
             self._sweep_now.set()
 
-    async def _store_outcome(self, work: Assignment, outcome: Completion | None, sequence: int) -> None:
-        """Store how a run ended, however long the store is away: its result is worth the wait."""
+    async def _store_outcome(
+        self, work: Assignment, outcome: Completion | None, sequence: int, traceparent: str
+    ) -> bool:
+        """Store how a run ended, however long the store is away: its result is worth the wait.
+
+        False: it counts for nothing.
+        """
         name, attempt = work.correlation_id, work.attempt
         for tries in itertools.count(1):
             try:
@@ -220,13 +267,15 @@ class Supervisor:
                     counts = await self._store.release(name, attempt=attempt)
                     said = "is left to the next start"
                 else:
-                    counts = await self._store.end(name, outcome, attempt=attempt, sequence=sequence)
+                    counts = await self._store.end(
+                        name, outcome, attempt=attempt, sequence=sequence, traceparent=traceparent
+                    )
                     said = _told(outcome)
             except StoreUnavailable as error:
                 log.error("Call %s: its outcome waits: %s", name, error)
                 if self._stopping and tries > _STOPPING_TRIES:
                     log.error("Call %s: its outcome is lost; the next start deals with it", name)
-                    return
+                    return False
                 await asyncio.sleep(_STORE_RETRY_S)
             else:
                 break
@@ -234,6 +283,7 @@ class Supervisor:
             log.info("Call %s: attempt %d %s", name, attempt, said)
         else:
             log.warning("Call %s: attempt %d was superseded; its outcome counts for nothing", name, attempt)
+        return counts
 
     async def _sweep(self) -> None:
         """Forget ended calls beyond what is kept."""
@@ -251,6 +301,10 @@ class Supervisor:
                     pass
             except StoreUnavailable as error:
                 log.error("Old calls are not removed: %s", error)
+
+
+def _state(outcome: Completion) -> CallState:
+    return CallState(report_kind(outcome))
 
 
 def _told(outcome: Completion) -> str:

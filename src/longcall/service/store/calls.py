@@ -26,6 +26,7 @@ from longcall.contract import (
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import SqliteDatabase
+from longcall.service.store.levels import Levels, read_levels
 from longcall.service.store.rows import (
     completion_values,
     progress_value,
@@ -134,6 +135,15 @@ class CallStore:
         rows = await self._database.read(lambda db: db.execute(query).all())
         return {CallState(state): count for state, count in rows}
 
+    async def levels(self) -> Levels:
+        """Return how much waits, runs, and has to be published.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        now_s = self._now_s()
+        return await self._database.read(lambda db: read_levels(db, now_s=now_s))
+
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
         oldest = (
@@ -159,9 +169,27 @@ class CallStore:
             values["progress"] = progress_value(progress)
         return await self._change(correlation_id, attempt, values)
 
-    async def end(self, correlation_id: str, completion: Completion, *, attempt: int, sequence: int) -> bool:
-        """Note how a call ended, which makes its completion due; False: this run no longer counts."""
-        values = completion_values(completion, sequence=sequence, now=self._clock.now())
+    async def end(
+        self,
+        correlation_id: str,
+        completion: Completion,
+        *,
+        attempt: int,
+        sequence: int,
+        traceparent: str = "",
+    ) -> bool:
+        """Note how a call ended, which makes its completion due; False: this run no longer counts.
+
+        Args:
+            correlation_id: the call.
+            completion: how it ended.
+            attempt: which run says so.
+            sequence: of the completion among the reports of this run.
+            traceparent: of the run, for the completion; empty: that of the request stays.
+        """
+        values = self._completion(completion, sequence)
+        if traceparent:
+            values = {**values, "traceparent": traceparent}
         return await self._change(correlation_id, attempt, values)
 
     async def release(self, correlation_id: str, *, attempt: int) -> bool:

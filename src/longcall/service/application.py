@@ -12,11 +12,13 @@ from starlette.applications import Starlette
 from longcall._core.clock import Clock
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import Engine, LocalEngine
+from longcall.service.errors import ServiceConfigError
 from longcall.service.handlers import HandlerSpec
 from longcall.service.http import make_app
 from longcall.service.reports import Publisher
 from longcall.service.running import Running
-from longcall.service.store import CallStore, open_store
+from longcall.service.store import CallStore, is_shared, open_store
 from longcall.service.supervisor import Supervisor
 from longcall.transport.port import Transport
 
@@ -29,6 +31,7 @@ def make_application(
     handlers: Mapping[str, HandlerSpec],
     *,
     config: ServiceConfig,
+    name: str,
     source: str,
     transport: Transport | None,
     store: CallStore | None,
@@ -38,22 +41,37 @@ def make_application(
 
     @asynccontextmanager
     async def running() -> AsyncIterator[Running]:
-        async with _transport(transport) as connection, _store(store, config.store, clock) as calls:
+        async with (
+            _transport(transport) as connection,
+            _store(store, config.store, name=name, clock=clock) as calls,
+        ):
+            engine = _engine(calls, config)
             supervisor = Supervisor(
                 handlers,
                 store=calls,
+                engine=engine,
                 publisher=Publisher(connection, source=source, topic=config.topic),
                 config=config,
                 clock=clock,
             )
-            await supervisor.start()
-            service = Running(Calls(calls, config=config, wake=supervisor.wake), supervisor)
+            service = Running(Calls(calls, config=config, engine=engine), supervisor)
             try:
+                await supervisor.start()
                 yield service
             finally:
                 await service.stop()
 
     return make_app(list(handlers), config=config, running=running)
+
+
+def _engine(store: CallStore, config: ServiceConfig) -> Engine:
+    if not is_shared(config.store):
+        if not config.works:
+            raise ServiceConfigError("works", "somebody has to work, and a folder belongs to one process")
+        return LocalEngine(store, max_interruptions=config.max_interruptions)
+    from longcall.service.engine.replicas import ReplicaEngine
+
+    return ReplicaEngine(store, config)
 
 
 def _transport(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:
@@ -71,14 +89,16 @@ async def _opened_transport() -> AsyncIterator[Transport]:
         await transport.aclose()
 
 
-def _store(store: CallStore | None, where: str, clock: Clock) -> AbstractAsyncContextManager[CallStore]:
-    return nullcontext(store) if store is not None else _opened_store(where, clock)
+def _store(
+    store: CallStore | None, where: str, *, name: str, clock: Clock
+) -> AbstractAsyncContextManager[CallStore]:
+    return nullcontext(store) if store is not None else _opened_store(where, name, clock)
 
 
 @asynccontextmanager
-async def _opened_store(where: str, clock: Clock) -> AsyncIterator[CallStore]:
-    store = open_store(where, clock=clock)
-    log.info("Calls are kept in %s", where)
+async def _opened_store(where: str, name: str, clock: Clock) -> AsyncIterator[CallStore]:
+    store = open_store(where, service=name, clock=clock)
+    log.info("Calls are kept in %s", "PostgreSQL" if is_shared(where) else where)
     try:
         yield store
     finally:

@@ -1,16 +1,17 @@
 """What callers ask of a service: take a call in, say how it stands, stop it, list them.
 
-It changes the store and wakes whoever runs the calls; it runs nothing itself.
+It changes the store and tells the engine; it runs nothing itself.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from longcall.contract import CallRequest, CallStatus
+from longcall.contract import CallRequest, CallState, CallStatus
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import Engine
 from longcall.service.errors import ServiceUnavailable, UnknownCall
 from longcall.service.reports import checked_traceparent
 from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall
@@ -23,17 +24,17 @@ log = logging.getLogger(__name__)
 class Calls:
     """The calls of a service, as its callers see them."""
 
-    def __init__(self, store: CallStore, *, config: ServiceConfig, wake: Callable[[], None]) -> None:
+    def __init__(self, store: CallStore, *, config: ServiceConfig, engine: Engine) -> None:
         """Ask nothing yet.
 
         Args:
             store: where calls are kept.
             config: the limits.
-            wake: called when there is something to run or to stop.
+            engine: told of what there is to run or to stop.
         """
         self._store = store
         self._config = config
-        self._wake = wake
+        self._engine = engine
         self._stopping = False
 
     async def accept(self, request: CallRequest, *, path: str) -> StoredCall:
@@ -55,7 +56,8 @@ class Calls:
         call, is_new = await self._store.accept(request, handler=path, max_open=most)
         if is_new:
             log.info("Call %s: accepted for %s", request.correlation_id, path)
-            self._wake()
+        if call.status.state is CallState.ACCEPTED:
+            await self._engine.accepted(request.correlation_id, handler=path)
         return call
 
     async def status(self, correlation_id: str) -> CallStatus:
@@ -76,7 +78,7 @@ class Calls:
             UnknownCall: there is none of that id.
         """
         call = await self._store.cancel(correlation_id)
-        self._wake()
+        await self._engine.changed()
         return call.status
 
     async def find(self, wanted: CallFilter, *, before: int | None, limit: int) -> Sequence[CallSummary]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
 from longcall.contract import CallRequest, CallState, CallStatus, Completion, Report
 
 __all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +129,10 @@ class Interrupted:
     rerun: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+
+    def log(self) -> None:
+        """Say it in the log."""
+        fates = ((self.rerun, "is run again"), (self.failed, "has failed"), (self.cancelled, "is cancelled"))
+        for names, fate in fates:
+            for name in names:
+                log.warning("Call %s: its process died; it %s", name, fate)

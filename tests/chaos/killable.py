@@ -21,7 +21,7 @@ from longcall.contract import JsonValue, Message, decode_report, is_completion
 from longcall.service import Call, Service, ServiceConfig
 from longcall.service.server import serve
 from longcall.service.store import CallStore
-from longcall.service.store.database import SqliteDatabase
+from longcall.service.store.sqlite import SqliteDatabase
 from longcall.transport.pubsub import PubSubTransport
 
 TOPIC = "projects/p/topics/completions"
@@ -117,7 +117,7 @@ def process(call: Call) -> JsonValue:
 
 def main() -> int:
     os.environ["KILLABLE_PID"] = str(os.getpid())
-    store = KillingStore(SqliteDatabase(FOLDER / "calls.db"), clock=SystemClock())
+    store = KillingStore(SqliteDatabase(FOLDER / "calls.db", service="killable"), clock=SystemClock())
     transport = KillingTransport(emulator_host=os.environ["PUBSUB_EMULATOR_HOST"])
     app = service.asgi(ServiceConfig(topic=TOPIC, store=str(FOLDER)), transport=transport, store=store)
     listener = _listen("127.0.0.1", 0)

@@ -67,9 +67,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--project", help="project of the topic (default: $GOOGLE_CLOUD_PROJECT)")
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        help="where calls are kept, so that a restart goes on with them (default: $LONGCALL_STORE, then "
-        "~/.local/state/longcall/services/NAME); 'memory': nowhere",
+        metavar="WHERE",
+        help="where calls are kept, so that a restart goes on with them: a folder; postgresql://…, which "
+        "replicas share (better in $LONGCALL_STORE, for its password); 'memory': nowhere "
+        "(default: $LONGCALL_STORE, then ~/.local/state/longcall/services/NAME)",
+    )
+    parser.add_argument(
+        "--no-work", action="store_true", help="answer callers only; replicas that work run the calls"
+    )
+    parser.add_argument(
+        "--takeover",
+        type=float,
+        metavar="SECONDS",
+        help="how long a replica must have been silent to count as dead (default: 30)",
     )
     parser.add_argument(
         "--drain",
@@ -114,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, drain_s=args.drain)
     if args.store is not None:
         config = replace(config, store=args.store)
+    if args.takeover is not None:
+        config = replace(config, takeover_s=args.takeover)
+    config = replace(config, works=not args.no_work)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)
 

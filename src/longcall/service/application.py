@@ -13,12 +13,15 @@ from longcall._core.clock import Clock
 from longcall.service.auth import make_verifier
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import Engine, LocalEngine
+from longcall.service.errors import ServiceConfigError
 from longcall.service.handlers import HandlerSpec
 from longcall.service.http import make_app
 from longcall.service.metrics import make_observer
+from longcall.service.observer import Observer
 from longcall.service.reports import Publisher
 from longcall.service.running import Running
-from longcall.service.store import CallStore, open_store
+from longcall.service.store import CallStore, is_shared, open_store
 from longcall.service.supervisor import Supervisor
 from longcall.service.tracing import make_tracing
 from longcall.transport.port import Transport
@@ -32,6 +35,7 @@ def make_application(
     handlers: Mapping[str, HandlerSpec],
     *,
     config: ServiceConfig,
+    name: str,
     source: str,
     transport: Transport | None,
     store: CallStore | None,
@@ -47,27 +51,42 @@ def make_application(
 
     @asynccontextmanager
     async def running() -> AsyncIterator[Running]:
-        async with _transport(transport) as connection, _store(store, config.store, clock) as calls:
+        async with (
+            _transport(transport) as connection,
+            _store(store, config.store, name=name, clock=clock) as calls,
+        ):
+            engine = _engine(calls, config, observer)
             supervisor = Supervisor(
                 handlers,
                 store=calls,
+                engine=engine,
                 publisher=Publisher(connection, source=source, topic=config.topic, observer=observer),
                 config=config,
                 clock=clock,
                 observer=observer,
                 tracing=tracing,
             )
-            await supervisor.start()
             service = Running(
-                Calls(calls, config=config, wake=supervisor.wake, observer=observer, tracing=tracing),
+                Calls(calls, config=config, engine=engine, observer=observer, tracing=tracing),
                 supervisor,
             )
             try:
+                await supervisor.start()
                 yield service
             finally:
                 await service.stop()
 
     return make_app(list(handlers), config=config, running=running, verifier=verifier, observer=observer)
+
+
+def _engine(store: CallStore, config: ServiceConfig, observer: Observer) -> Engine:
+    if not is_shared(config.store):
+        if not config.works:
+            raise ServiceConfigError("works", "somebody has to work, and a folder belongs to one process")
+        return LocalEngine(store, max_interruptions=config.max_interruptions, observer=observer)
+    from longcall.service.engine.replicas import ReplicaEngine
+
+    return ReplicaEngine(store, config, observer=observer)
 
 
 def _transport(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:
@@ -85,14 +104,16 @@ async def _opened_transport() -> AsyncIterator[Transport]:
         await transport.aclose()
 
 
-def _store(store: CallStore | None, where: str, clock: Clock) -> AbstractAsyncContextManager[CallStore]:
-    return nullcontext(store) if store is not None else _opened_store(where, clock)
+def _store(
+    store: CallStore | None, where: str, *, name: str, clock: Clock
+) -> AbstractAsyncContextManager[CallStore]:
+    return nullcontext(store) if store is not None else _opened_store(where, name, clock)
 
 
 @asynccontextmanager
-async def _opened_store(where: str, clock: Clock) -> AsyncIterator[CallStore]:
-    store = open_store(where, clock=clock)
-    log.info("Calls are kept in %s", where)
+async def _opened_store(where: str, name: str, clock: Clock) -> AsyncIterator[CallStore]:
+    store = open_store(where, service=name, clock=clock)
+    log.info("Calls are kept in %s", "PostgreSQL" if is_shared(where) else where)
     try:
         yield store
     finally:

@@ -1,16 +1,17 @@
 """What callers ask of a service: take a call in, say how it stands, stop it, list them.
 
-It changes the store and wakes whoever runs the calls; it runs nothing itself.
+It changes the store and tells the engine; it runs nothing itself.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from longcall.contract import CallRequest, CallState, CallStatus
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import Engine
 from longcall.service.errors import ServiceUnavailable, UnknownCall
 from longcall.service.logs import log_context
 from longcall.service.observer import Observer
@@ -28,26 +29,20 @@ class Calls:
     """The calls of a service, as its callers see them."""
 
     def __init__(
-        self,
-        store: CallStore,
-        *,
-        config: ServiceConfig,
-        wake: Callable[[], None],
-        observer: Observer,
-        tracing: Tracing,
+        self, store: CallStore, *, config: ServiceConfig, engine: Engine, observer: Observer, tracing: Tracing
     ) -> None:
         """Ask nothing yet.
 
         Args:
             store: where calls are kept.
             config: the limits.
-            wake: called when there is something to run or to stop.
-            observer: is told of new calls.
+            engine: told of what there is to run or to stop.
+            observer: told of new calls.
             tracing: makes a span of each request.
         """
         self._store = store
         self._config = config
-        self._wake = wake
+        self._engine = engine
         self._observer = observer
         self._tracing = tracing
         self._stopping = False
@@ -79,7 +74,8 @@ class Calls:
         if is_new:
             self._observer.accepted(path)
             log.info("Call %s: accepted for %s", request.correlation_id, path)
-            self._wake()
+        if call.status.state is CallState.ACCEPTED:
+            await self._engine.accepted(request.correlation_id, handler=path)
         return call
 
     async def status(self, correlation_id: str) -> CallStatus:
@@ -103,7 +99,7 @@ class Calls:
         call = await self._store.cancel(correlation_id)
         if before is not None and before.status.state is CallState.ACCEPTED and call.status.state.is_final:
             self._observer.ended(call.handler, state=call.status.state, ran_s=None)
-        self._wake()
+        await self._engine.changed()
         return call.status
 
     async def find(self, wanted: CallFilter, *, before: int | None, limit: int) -> Sequence[CallSummary]:

@@ -31,8 +31,10 @@ class ServiceConfig:
 
     Attributes:
         topic: full path of the topic where it publishes.
-        store: the folder where calls are kept, or `memory`, which forgets them with the process; empty: a
-            folder named after the service in the user's folder for state.
+        store: the folder where calls are kept; `postgresql://…`, which replicas share; or `memory`, which
+            forgets them with the process. Empty: a folder named after the service in the user's folder for
+            state.
+        works: whether this process runs calls; False: it only answers callers (PostgreSQL only).
         max_processes: synchronous handlers that run at once.
         max_tasks: asynchronous handlers that run at once.
         max_waiting: accepted calls that wait for their turn; beyond that, 503.
@@ -43,12 +45,14 @@ class ServiceConfig:
         heartbeat_s: pause between heartbeats of a running call.
         progress_interval_s: pause between two progress reports of a call.
         max_interruptions: a call whose work has died with the service so often fails.
+        takeover_s: how long a replica must have been silent to count as dead.
         drain_s: how long a stopping service lets running work go on.
         auth: who may call.
     """
 
     topic: str
-    store: str = ""
+    store: str = field(default="", repr=False)
+    works: bool = True
     max_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_tasks: int = 1000
     max_waiting: int = 10_000
@@ -59,6 +63,7 @@ class ServiceConfig:
     heartbeat_s: float = 30.0
     progress_interval_s: float = 0.25
     max_interruptions: int = 5
+    takeover_s: float = 30.0
     drain_s: float = 10.0
     auth: AuthConfig = field(default_factory=AuthConfig)
 
@@ -67,7 +72,7 @@ class ServiceConfig:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ServiceConfigError(name, "at least 1")
-        for name in ("heartbeat_s", "progress_interval_s", "max_ended_age_s"):
+        for name in ("heartbeat_s", "progress_interval_s", "max_ended_age_s", "takeover_s"):
             if not getattr(self, name) > 0:
                 raise ServiceConfigError(name, "more than 0")
         if not 0 <= self.drain_s < math.inf:

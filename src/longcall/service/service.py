@@ -129,6 +129,7 @@ class Service:
         return make_application(
             self._handlers,
             config=settings,
+            name=self.name,
             source=self.source,
             transport=transport,
             store=store,

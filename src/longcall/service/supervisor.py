@@ -1,9 +1,4 @@
-"""Runs the calls that wait in the store, each where its handler wants it, and stores how they end.
-
-It sleeps until it is woken: by an accepted call, by a cancellation, by work that
-ended and left a place. What it finds in the store when it starts, a process that
-died has left.
-"""
+"""Runs the calls that an engine hands to this process, and stores how they end."""
 
 from __future__ import annotations
 
@@ -12,16 +7,17 @@ import itertools
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from longcall._core.clock import Clock
 from longcall.contract import Accepted, CallState, Cancelled, Completion, Failed, Problem
 from longcall.service.config import ServiceConfig
+from longcall.service.engine import Engine
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec
+from longcall.service.housekeeping import Housekeeping
 from longcall.service.logs import log_context
 from longcall.service.observer import Observer, report_kind
 from longcall.service.outbox import Outbox
@@ -40,26 +36,24 @@ _FLUSH_S: Final = 10.0
 """How long a stopping service goes on trying to publish what is due."""
 _STORE_RETRY_S: Final = 1.0
 _STOPPING_TRIES: Final = 10
-_SWEEP_S: Final = 60.0
-_SWEEP_EACH: Final = 1000
-"""Ended calls after which the store is swept before its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     spec: HandlerSpec
     run: Run
-    task: asyncio.Task[None]
+    task: asyncio.Task[bool]
 
 
 class Supervisor:
-    """The one that runs the calls of a store."""
+    """The workforce of this process."""
 
     def __init__(
         self,
         handlers: Mapping[str, HandlerSpec],
         *,
         store: CallStore,
+        engine: Engine,
         publisher: Publisher,
         config: ServiceConfig,
         clock: Clock,
@@ -70,75 +64,46 @@ class Supervisor:
 
         Args:
             handlers: by path.
-            store: where calls are kept; nobody else runs those of it.
+            store: where calls are kept.
+            engine: says which of them to run.
             publisher: what reports go through.
             config: the limits.
             clock: the clocks to go by.
             observer: is told what happens to calls.
             tracing: makes a span of each attempt.
         """
-        self._handlers = handlers
+        self.owner = secrets.token_hex(8)
+        self.handlers = handlers
         self._store = store
+        self._engine = engine
         self._publisher = publisher
         self._config = config
         self._clock = clock
         self._observer = observer
         self._tracing = tracing
-        self._outbox = Outbox(store, publisher, clock=clock, tracing=tracing)
-        self._owner = secrets.token_hex(8)
         self._running: dict[str, _Running] = {}
-        self._woken = asyncio.Event()
-        self._sweep_now = asyncio.Event()
-        self._ended = 0
+        self._outbox: Outbox | None = None
+        self._housekeeping: Housekeeping | None = None
         self._stopping = False
-        self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what a process that died has left, and run what waits.
+        """Run what waits, and what comes.
 
         Raises:
             StoreUnavailable: the store cannot be written.
         """
-        found = await self._store.recover(
-            {path: spec.on_interrupt for path, spec in self._handlers.items()},
-            max_interruptions=self._config.max_interruptions,
-        )
-        for names, fate in (
-            (found.rerun, "is run again"),
-            (found.failed, "has failed"),
-            (found.cancelled, "is cancelled, as was asked"),
-        ):
-            for name in names:
-                log.warning("Call %s: its process died; it %s", name, fate)
-                await self._tell_of_interrupted(name)
-        self._outbox.start()
-        self._loops = [asyncio.create_task(self._dispatch()), asyncio.create_task(self._sweep())]
-        self._woken.set()
-
-    async def _tell_of_interrupted(self, name: str) -> None:
-        call = await self._store.get(name)
-        if call is not None:
-            self._observer.interrupted(call.handler)
-            if call.status.state.is_final:
-                self._observer.ended(call.handler, state=call.status.state, ran_s=None)
-
-    def wake(self) -> None:
-        """Look again for calls to run or to stop; returns at once."""
-        self._woken.set()
-        self._outbox.wake()
+        await self._engine.start(self if self._config.works else None)
 
     async def stop(self) -> None:
         """Let running work go on for `drain_s`, stop the rest, and publish what is due.
 
-        What is stopped waits in the store for the next start, unless its handler, or a store in memory,
-        lets it fail. A repeat does nothing.
+        What is stopped waits in the store for the next start, or for another replica, unless its handler, or
+        a store in memory, lets it fail. A repeat does nothing.
         """
         if self._stopping:
             return
         self._stopping = True
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._engine.stop()
         if self._running:
             log.info("Stopping: %d calls have %.0f s to end", len(self._running), self._config.drain_s)
             await asyncio.wait(self._tasks(), timeout=self._config.drain_s)
@@ -148,54 +113,57 @@ class Supervisor:
         await asyncio.gather(*self._tasks())
         if not self._store.is_durable:
             await self._store.end_waiting(Failed(problem=_STOPPED))
-        unpublished = await self._outbox.flush(_FLUSH_S)
-        if unpublished:
-            where = "the next start publishes them" if self._store.is_durable else "they are lost"
-            log.error("Stopped with %d completions that could not be published: %s", unpublished, where)
-        await self._outbox.aclose()
+        if self._outbox is not None:
+            unpublished = await self._outbox.flush(_FLUSH_S)
+            if unpublished:
+                where = "the next start publishes them" if self._store.is_durable else "they are lost"
+                log.error("Stopped with %d completions that could not be published: %s", unpublished, where)
+        await self.follow()
+        await self._engine.aclose()
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [running.task for running in self._running.values()]
+    async def lead(self) -> None:
+        """Publish completions, and forget old calls; see `Workforce.lead`."""
+        if self._outbox is None:
+            self._outbox = Outbox(self._store, self._publisher, clock=self._clock, tracing=self._tracing)
+            self._housekeeping = Housekeeping(self._store, self._config)
+            self._outbox.start()
+            self._housekeeping.start()
 
-    async def _dispatch(self) -> None:
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            try:
-                await self._stop_cancelled()
-                await self._start_waiting()
-            except StoreUnavailable as error:
-                log.error("Calls wait: %s", error)
-                await asyncio.sleep(_STORE_RETRY_S)
-                self._woken.set()
+    async def follow(self) -> None:
+        """Leave that to another; see `Workforce.follow`."""
+        outbox, self._outbox = self._outbox, None
+        housekeeping, self._housekeeping = self._housekeeping, None
+        if outbox is not None:
+            await outbox.aclose()
+        if housekeeping is not None:
+            await housekeeping.aclose()
 
-    async def _stop_cancelled(self) -> None:
+    def publish_due(self) -> None:
+        """Look again for completions to publish; see `Workforce.publish_due`."""
+        if self._outbox is not None:
+            self._outbox.wake()
+
+    async def stop_cancelled(self) -> None:
+        """Stop the runs whose cancellation was asked for; see `Workforce.stop_cancelled`."""
         if self._running:
-            for name in await self._store.cancelled(owner=self._owner):
+            for name in await self._store.cancelled(owner=self.owner):
                 if name in self._running:
                     self._running[name].run.end_early(Cancelled(detail="by request"))
 
-    async def _start_waiting(self) -> None:
-        while free := self._with_a_place():
-            work = await self._store.claim(free, owner=self._owner)
-            if work is None:
-                return
-            self._begin(work)
-
-    def _with_a_place(self) -> set[str]:
-        """Return the handlers that may start one more call."""
+    def with_a_place(self) -> Collection[str]:
+        """Return the handlers that may start one more call; see `Workforce.with_a_place`."""
         kinds = Counter(running.spec.isolation for running in self._running.values())
         paths = Counter(running.spec.path for running in self._running.values())
         most = {"process": self._config.max_processes, "task": self._config.max_tasks}
         return {
             path
-            for path, spec in self._handlers.items()
+            for path, spec in self.handlers.items()
             if kinds[spec.isolation] < most[spec.isolation]
             and (spec.max_running is None or paths[path] < spec.max_running)
         }
 
-    def _begin(self, work: Assignment) -> None:
-        spec = self._handlers[work.handler]
+    def begin(self, work: Assignment) -> asyncio.Task[bool]:
+        """Start a run; see `Workforce.begin`."""
         self._observer.started(work.handler, waited_s=work.waited_s)
         span = self._tracing.attempt(
             correlation_id=work.correlation_id,
@@ -210,9 +178,10 @@ class Supervisor:
             traceparent=span.traceparent,
         )
         with about:  # the tasks that are begun here keep it
-            self._start_run(spec, work, span)
+            return self._start_run(work, span)
 
-    def _start_run(self, spec: HandlerSpec, work: Assignment, span: TracedWork) -> None:
+    def _start_run(self, work: Assignment, span: TracedWork) -> asyncio.Task[bool]:
+        spec = self.handlers[work.handler]
         reports = RunReports(
             self._publisher,
             correlation_id=work.correlation_id,
@@ -227,9 +196,13 @@ class Supervisor:
         run = Run(spec, work, store=self._store, reports=reports, heartbeat_s=self._config.heartbeat_s)
         task = asyncio.create_task(self._carry_out(work, run, reports, span))
         self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)
+        return task
 
-    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports, span: TracedWork) -> None:
-        """See one run to its end, and store that; raises nothing."""
+    def _tasks(self) -> list[asyncio.Task[bool]]:
+        return [running.task for running in self._running.values()]
+
+    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports, span: TracedWork) -> bool:
+        """See one run to its end, and store that; raises nothing. False: it has no outcome."""
         name, began_s = work.correlation_id, self._clock.monotonic_s()
         with span:
             outcome = await run.wait()
@@ -237,21 +210,24 @@ class Supervisor:
                 span.fail(outcome.problem.code or "failed")
         ran_s = self._clock.monotonic_s() - began_s
         sequence = reports.close()
-        self._outbox.hold(name)
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.hold(name)
         try:
             counts = await self._store_outcome(work, outcome, sequence, span.traceparent)
             if counts and outcome is not None:
-                self._observer.ended(work.handler, state=_state(outcome), ran_s=ran_s)
+                self._observer.ended(work.handler, state=CallState(report_kind(outcome)), ran_s=ran_s)
             else:
                 self._observer.interrupted(work.handler)
             del self._running[name]
-            self._woken.set()
+            await self._engine.changed()
             await reports.wait_until_sent()
         finally:
-            self._outbox.release(name)
-        self._ended += 1
-        if self._ended % _SWEEP_EACH == 0:
-            self._sweep_now.set()
+            if outbox is not None:
+                outbox.release(name)
+        if self._housekeeping is not None:
+            self._housekeeping.note_end()
+        return outcome is not None
 
     async def _store_outcome(
         self, work: Assignment, outcome: Completion | None, sequence: int, traceparent: str
@@ -284,27 +260,6 @@ class Supervisor:
         else:
             log.warning("Call %s: attempt %d was superseded; its outcome counts for nothing", name, attempt)
         return counts
-
-    async def _sweep(self) -> None:
-        """Forget ended calls beyond what is kept."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(_SWEEP_S, self._config.max_ended_age_s)):
-                    await self._sweep_now.wait()
-            self._sweep_now.clear()
-            try:
-                while await self._store.forget(
-                    max_ended=self._config.max_ended,
-                    max_age_s=self._config.max_ended_age_s,
-                    max_bytes=self._config.max_ended_bytes,
-                ):
-                    pass
-            except StoreUnavailable as error:
-                log.error("Old calls are not removed: %s", error)
-
-
-def _state(outcome: Completion) -> CallState:
-    return CallState(report_kind(outcome))
 
 
 def _told(outcome: Completion) -> str:

@@ -165,6 +165,7 @@ class ServiceClient:
         app = make_application(
             {path: _in_this_process(spec) for path, spec in self._service.specs.items()},
             config=self._config,
+            name=self._service.name,
             source=self._service.source,
             transport=transport,
             store=None,

@@ -41,7 +41,7 @@ class World:
         self.clock = SystemClock()
         self.backend = MemoryBackend()
         self.transport = MemoryTransport(self.backend)
-        self.store = open_store(MEMORY, clock=self.clock)
+        self.store = open_store(MEMORY, service="s", clock=self.clock)
         self.publisher = Publisher(
             self.transport, source="/services/tests", topic=TOPIC, observer=NullObserver()
         )

@@ -1,7 +1,7 @@
 """What is true about each call, kept where a killed process cannot take it along."""
 
 from longcall.service.store.calls import CallStore
-from longcall.service.store.location import MEMORY, open_store
+from longcall.service.store.location import MEMORY, is_shared, open_store
 from longcall.service.store.values import (
     Assignment,
     CallFilter,
@@ -20,5 +20,6 @@ __all__ = [
     "Due",
     "Interrupted",
     "StoredCall",
+    "is_shared",
     "open_store",
 ]

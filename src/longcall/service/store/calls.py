@@ -10,8 +10,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Row, delete, func, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from longcall._core.clock import Clock
 from longcall.contract import (
@@ -25,7 +25,7 @@ from longcall.contract import (
 )
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
-from longcall.service.store.database import SqliteDatabase
+from longcall.service.store.database import Database
 from longcall.service.store.levels import Levels, read_levels
 from longcall.service.store.rows import (
     completion_values,
@@ -54,12 +54,17 @@ _CANCELLED: Final = Cancelled(detail="by request")
 _FIRST_COMPLETION: Final = 2
 """Sequence of a completion before which there was no more than *accepted*."""
 _FORGET_AT_ONCE: Final = 1000
+_FORSAKEN_AT_ONCE: Final = 100
+_HAS_NO_JOB: Final = (
+    "NOT EXISTS (SELECT 1 FROM procrastinate_jobs AS job WHERE job.lock = longcall_calls.correlid "
+    "AND job.status IN ('todo', 'doing'))"
+)
 
 
 class CallStore:
     """The calls of a service."""
 
-    def __init__(self, database: SqliteDatabase, *, clock: Clock, lock: int | None = None) -> None:
+    def __init__(self, database: Database, *, clock: Clock, lock: int | None = None) -> None:
         """Take over the database, and the descriptor that locks it; `aclose` closes both."""
         self._database = database
         self._clock = clock
@@ -162,6 +167,13 @@ class CallStore:
         row = await self._database.write(lambda db: db.execute(begin).one_or_none())
         return None if row is None else to_assignment(row)
 
+    async def claim_call(self, correlation_id: str, *, owner: str) -> Assignment | None:
+        """Begin the next attempt of this call; None: it does not wait."""
+        is_it = (calls.c.correlid == correlation_id, IS_WAITING)
+        begin = update(calls).where(*is_it).values(_begin(owner, self._now_s())).returning(*_ASSIGNMENT)
+        row = await self._database.write(lambda db: db.execute(begin).one_or_none())
+        return None if row is None else to_assignment(row)
+
     async def beat(self, correlation_id: str, *, attempt: int, progress: Progress | None) -> bool:
         """Note a sign of life, and progress if there is any; False: this run no longer counts."""
         values: _Values = {"heartbeat_s": self._now_s()}
@@ -231,15 +243,34 @@ class CallStore:
         return {row.correlid: row.attempt for row in rows}
 
     async def recover(
-        self, on_interrupt: Mapping[str, OnInterrupt], *, max_interruptions: int
+        self, on_interrupt: Mapping[str, OnInterrupt], *, max_interruptions: int, only: str | None = None
     ) -> Interrupted:
-        """Deal with the work that died with its process: nobody runs anything now, says who calls this.
+        """Deal with work that died with its process: nobody runs it now, says who calls this.
 
         Args:
             on_interrupt: by handler; a call of any other handler waits for a service that has it.
             max_interruptions: a call whose work died so often fails, for it may be what kills the process.
+            only: the one call; None: all that run.
         """
-        return await self._database.write(lambda db: self._recover(db, on_interrupt, max_interruptions))
+        dead = IS_RUNNING if only is None else and_(IS_RUNNING, calls.c.correlid == only)
+        return await self._database.write(lambda db: self._recover(db, dead, on_interrupt, max_interruptions))
+
+    async def forsaken(self, *, waiting_s: float, silent_s: float) -> Mapping[str, str]:
+        """Return calls, with their handlers, that wait or are silent for so long and have no job.
+
+        Of a store whose engine is procrastinate's; a hundred at most.
+        """
+        now_s = self._now_s()
+        waits = and_(IS_WAITING, calls.c.accepted_s < now_s - waiting_s)
+        is_silent = and_(IS_RUNNING, calls.c.heartbeat_s < now_s - silent_s)
+        query = (
+            select(calls.c.correlid, calls.c.handler)
+            .where(or_(waits, is_silent), text(_HAS_NO_JOB))
+            .order_by(calls.c.number)
+            .limit(_FORSAKEN_AT_ONCE)
+        )
+        rows = await self._database.read(lambda db: db.execute(query).all())
+        return {row.correlid: row.handler for row in rows}
 
     async def due(self, *, limit: int, but: Collection[str], not_to: Collection[str]) -> Sequence[Due]:
         """Return completions that have to be published, the oldest first.
@@ -260,6 +291,14 @@ class CallStore:
         """Return how many completions have to be published."""
         query = select(func.count()).where(IS_DUE)
         return await self._database.read(lambda db: int(db.execute(query).scalar_one()))
+
+    async def notify(self) -> None:
+        """Tell every replica that something has changed; nothing to tell on one machine.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        await self._database.notify()
 
     async def note_published(self, correlation_id: str) -> None:
         """Note that a call's completion is out. A repeat changes nothing."""
@@ -316,11 +355,16 @@ class CallStore:
         return db.execute(select(calls).where(is_it)).one_or_none()
 
     def _recover(
-        self, db: Connection, on_interrupt: Mapping[str, OnInterrupt], max_interruptions: int
+        self,
+        db: Connection,
+        dead: ColumnElement[bool],
+        on_interrupt: Mapping[str, OnInterrupt],
+        max_interruptions: int,
     ) -> Interrupted:
-        dead = db.execute(select(*_DEAD).where(IS_RUNNING)).all()
         rerun, failed, cancelled = [], [], []
-        for row in dead:
+        handlers = {}
+        for row in db.execute(select(*_DEAD).where(dead).with_for_update()).all():
+            handlers[row.correlid] = row.handler
             policy = on_interrupt.get(row.handler, "rerun")
             if row.cancel_requested:
                 cancelled.append(row.correlid)
@@ -336,7 +380,9 @@ class CallStore:
                 continue
             ended = self._completion(completion, _AFTER_A_DEAD_RUN)
             db.execute(update(calls).where(calls.c.number == row.number).values(ended))
-        return Interrupted(rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled))
+        return Interrupted(
+            rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled), handlers=handlers
+        )
 
     def _completion(self, completion: Completion, sequence: int) -> _Values:
         return completion_values(completion, sequence=sequence, now=self._clock.now())
@@ -389,8 +435,10 @@ def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | Non
         return known, False
     if _count_open(db, max_open) >= max_open:
         return None, False
-    db.execute(sqlite.insert(calls).values(new).on_conflict_do_nothing())
-    return db.execute(find).one(), True
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(calls.c.number)
+    is_new = db.execute(add).one_or_none() is not None
+    return db.execute(find).one(), is_new
 
 
 def _count_open(db: Connection, enough: int) -> int:

@@ -10,9 +10,10 @@ from typing import Final
 from longcall._core.clock import Clock
 from longcall.service.errors import ServiceConfigError
 from longcall.service.store.calls import CallStore
-from longcall.service.store.database import SqliteDatabase
+from longcall.service.store.database import Database
+from longcall.service.store.sqlite import SqliteDatabase
 
-__all__ = ["MEMORY", "open_store"]
+__all__ = ["MEMORY", "is_shared", "open_store"]
 
 MEMORY: Final = "memory"
 
@@ -20,29 +21,44 @@ _FILE: Final = "calls.db"
 _LOCK: Final = "lock"
 
 
-def open_store(where: str, *, clock: Clock) -> CallStore:
+def open_store(where: str, *, service: str, clock: Clock) -> CallStore:
     """Open a store, or make it. Blocks for some milliseconds.
 
     Args:
-        where: a folder, which is made if need be; or `memory`.
+        where: a folder, which is made if need be; `memory`; or `postgresql://…`.
+        service: whose calls are kept there.
         clock: the clocks to go by.
 
     Raises:
         ServiceConfigError: it cannot be opened, or another process works on it.
     """
     if where == MEMORY:
-        return CallStore(SqliteDatabase(None), clock=clock)
+        return CallStore(SqliteDatabase(None, service=service), clock=clock)
+    if is_shared(where):
+        return CallStore(_postgres(where, service), clock=clock)
     if "://" in where:
-        raise ServiceConfigError(
-            "store", f"a folder, or {MEMORY!r}; no database of another kind is served yet"
-        )
+        raise ServiceConfigError("store", f"a folder, {MEMORY!r}, or postgresql://…")
     folder = Path(where)
     lock = _lock(folder)
     try:
-        return CallStore(SqliteDatabase(folder / _FILE), clock=clock, lock=lock)
+        return CallStore(SqliteDatabase(folder / _FILE, service=service), clock=clock, lock=lock)
     except BaseException:
         os.close(lock)
         raise
+
+
+def is_shared(where: str) -> bool:
+    """Tell whether replicas may share a store that is there."""
+    return where.startswith(("postgresql://", "postgres://"))
+
+
+def _postgres(url: str, service: str) -> Database:
+    try:
+        from longcall.service.store.postgres import PostgresDatabase
+
+        return PostgresDatabase(url, service=service)
+    except ImportError as error:
+        raise ServiceConfigError("store", f"{error}: pip install 'longcall[postgres]'") from error
 
 
 def _lock(folder: Path) -> int:

@@ -41,7 +41,12 @@ LAYOUT: Final = 1
 
 metadata: Final = MetaData()
 
-layout: Final = Table("longcall_layout", metadata, Column("version", Integer, nullable=False))
+layout: Final = Table(
+    "longcall_layout",
+    metadata,
+    Column("version", Integer, nullable=False),
+    Column("service", Text, nullable=False),
+)
 
 calls: Final = Table(
     "longcall_calls",

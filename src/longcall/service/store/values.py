@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from longcall.contract import CallRequest, CallState, CallStatus, Completion, Report
+from longcall.service.observer import Observer
 
 __all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +126,23 @@ class Interrupted:
         rerun: they wait to be run again.
         failed: they failed.
         cancelled: their cancellation had been asked for.
+        handlers: the handler of each.
     """
 
     rerun: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+    handlers: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def tell(self, observer: Observer) -> None:
+        """Say it in the log, and to an observer."""
+        for names, fate, state in (
+            (self.rerun, "is run again", None),
+            (self.failed, "has failed", CallState.FAILED),
+            (self.cancelled, "is cancelled", CallState.CANCELLED),
+        ):
+            for name in names:
+                log.warning("Call %s: its process died; it %s", name, fate)
+                observer.interrupted(self.handlers[name])
+                if state is not None:
+                    observer.ended(self.handlers[name], state=state, ran_s=None)

@@ -16,10 +16,17 @@ def clock() -> VirtualClock:
     return VirtualClock()
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "postgres"])
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock
 ) -> AsyncIterator[CallStore]:
-    store = open_store(MEMORY if request.param == "memory" else str(tmp_path / "calls"), clock=clock)
+    match request.param:
+        case "memory":
+            where = MEMORY
+        case "file":
+            where = str(tmp_path / "calls")
+        case _:
+            where = request.getfixturevalue("make_postgres")()
+    store = open_store(where, service="s", clock=clock)
     yield store
     await store.aclose()

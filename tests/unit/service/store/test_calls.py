@@ -286,7 +286,7 @@ async def test_the_latest_ended_calls_are_kept_within_both_limits(
     ends: list[bytes | None], max_ended: int, max_bytes: int
 ) -> None:
     clock = VirtualClock()
-    store = open_store(MEMORY, clock=clock)
+    store = open_store(MEMORY, service="s", clock=clock)
     for number, data in enumerate(ends):
         await run(store, str(number), FAILED if data is None else Succeeded(data=data))
         clock.advance(1)

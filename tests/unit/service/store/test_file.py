@@ -15,12 +15,12 @@ import pytest
 from longcall._core.clock import SystemClock
 from longcall.contract import CallRequest, CallState, Succeeded
 from longcall.service.errors import ServiceConfigError, StoreUnavailable
-from longcall.service.store import CallStore, database, open_store
+from longcall.service.store import CallStore, open_store, sqlite
 
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[CallStore]:
-    store = open_store(str(folder), clock=SystemClock())
+    store = open_store(str(folder), service="s", clock=SystemClock())
     try:
         yield store
     finally:
@@ -54,7 +54,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 async def test_one_process_alone_works_on_a_folder(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(ServiceConfigError, match=f"process {os.getpid()} works on"):
-            open_store(str(tmp_path), clock=SystemClock())
+            open_store(str(tmp_path), service="s", clock=SystemClock())
     async with opened(tmp_path) as store:
         await accept(store, "a")
 
@@ -70,7 +70,7 @@ async def test_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None
     file = tmp_path / "calls.db"
     file.write_bytes(b"no database" * 1000)
     with pytest.raises(ServiceConfigError, match="not a database; it was not touched"):
-        open_store(str(tmp_path), clock=SystemClock())
+        open_store(str(tmp_path), service="s", clock=SystemClock())
     assert file.read_bytes() == b"no database" * 1000
 
 
@@ -88,13 +88,15 @@ async def test_file_that_is_newer_or_not_ours_is_refused(tmp_path: Path, stateme
         connection.execute(statement)
         connection.commit()
     with pytest.raises(ServiceConfigError, match=words):
-        open_store(str(tmp_path), clock=SystemClock())
+        open_store(str(tmp_path), service="s", clock=SystemClock())
 
 
-@pytest.mark.parametrize("where", ["postgresql://host/calls", "/dev/null/calls", "/proc/calls"])
+@pytest.mark.parametrize(
+    "where", ["mysql://host/calls", "postgresql://127.0.0.1:1/x", "/dev/null/calls", "/proc/calls"]
+)
 def test_place_where_no_store_can_be_is_refused(where: str) -> None:
     with pytest.raises(ServiceConfigError, match=r"^store: "):
-        open_store(where, clock=SystemClock())
+        open_store(where, service="s", clock=SystemClock())
 
 
 async def test_full_disk_refuses_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ async def test_full_disk_refuses_and_goes_on_when_there_is_room(tmp_path: Path) 
 async def test_foreign_lock_is_waited_for_and_then_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_S", 0.05)
+    monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
     async with opened(tmp_path) as store:
         with closing(sqlite3.connect(tmp_path / "calls.db")) as other:
             other.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,216 @@
+"""The engine of replicas on one PostgreSQL: procrastinate hands out calls and knows who is alive.
+
+Each accepted call has a job. A worker that takes the job claims the call in the store
+and runs it. The jobs of a worker that is silent for too long are taken back, and what
+becomes of their calls is the store's rule. A worker that was only slow finds itself
+fenced: its attempt no longer counts.
+
+One replica at a time leads: it publishes completions, takes back jobs, and forgets old
+calls. Which one is decided by an advisory lock, which PostgreSQL lets go when its
+session ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import psycopg
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
+
+from longcall.service.config import ServiceConfig
+from longcall.service.engine.port import Workforce
+from longcall.service.errors import StoreUnavailable
+from longcall.service.handlers import HandlerSpec, OnInterrupt
+from longcall.service.observer import Observer
+from longcall.service.store import CallStore
+from longcall.service.store.postgres import CHANNEL, advisory_key
+
+__all__ = ["ReplicaEngine"]
+
+log = logging.getLogger(__name__)
+
+_TASK: Final = "longcall.run_call"
+_MAX_QUEUE_NAME: Final = 100
+_RETRY_S: Final = 1.0
+_BEATS: Final = 5
+"""Signs of life a worker gives before it counts as dead."""
+_AWAY: Final = (StoreUnavailable, ProcrastinateException, psycopg.Error, OSError)
+
+
+class ReplicaEngine:
+    """One replica's share of the engine."""
+
+    def __init__(self, store: CallStore, config: ServiceConfig, *, observer: Observer) -> None:
+        """Connect to nothing yet; `observer` is told of work that died."""
+        self._observer = observer
+        self._store = store
+        self._config = config
+        self._app = App(connector=PsycopgConnector(conninfo=config.store, min_size=1, max_size=6))
+        self._on_interrupt: Mapping[str, OnInterrupt] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, workforce: Workforce | None) -> None:
+        """Open the queue, and work if there is a workforce; see `Engine.start`."""
+        try:
+            await self._app.open_async()
+            await self._make_schema()
+        except _AWAY as error:
+            raise StoreUnavailable(f"the queue of calls cannot be opened: {error}") from error
+        if workforce is None:
+            return
+        self._on_interrupt = {path: spec.on_interrupt for path, spec in workforce.handlers.items()}
+        self._register(workforce)
+        for queues, places in self._pools(workforce.handlers):
+            self._workers.append(asyncio.create_task(self._work(queues, places)))
+        self._watching = asyncio.create_task(self._watch(workforce))
+
+    async def accepted(self, correlation_id: str, *, handler: str) -> None:
+        """Give the call a job; see `Engine.accepted`."""
+        job = self._app.configure_task(
+            _TASK, queue=_queue(handler), lock=correlation_id, queueing_lock=correlation_id
+        )
+        try:
+            with suppress(AlreadyEnqueued):
+                await job.defer_async(correlation_id=correlation_id, handler=handler)
+        except _AWAY as error:
+            raise StoreUnavailable(f"the call is stored, but its job is not: {error}") from error
+
+    async def changed(self) -> None:
+        """Tell every replica; see `Engine.changed`."""
+        try:
+            await self._store.notify()
+        except StoreUnavailable as error:
+            log.warning("Replicas are not told of a change, and see it later: %s", error)
+
+    async def stop(self) -> None:
+        """Take no more jobs; those that run go on."""
+        for worker in self._workers:
+            worker.cancel()
+
+    async def aclose(self) -> None:
+        """Wait for the workers, which have nothing left to do, and disconnect."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        if self._workers:
+            await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._app.close_async()
+
+    async def _make_schema(self) -> None:
+        """Make procrastinate's tables where they are not there yet, one replica after the other."""
+        async with await psycopg.AsyncConnection.connect(self._config.store) as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key("queue"),))
+            found = await connection.execute("SELECT to_regclass('procrastinate_jobs')")
+            if (await found.fetchone() or (None,))[0] is None:
+                await self._app.schema_manager.apply_schema_async()
+
+    def _register(self, workforce: Workforce) -> None:
+        @self._app.task(name=_TASK)
+        async def run_call(correlation_id: str, handler: str) -> None:
+            work = await self._store.claim_call(correlation_id, owner=workforce.owner)
+            if work is None:
+                return  # it has ended, or somebody runs it
+            has_outcome = await asyncio.shield(workforce.begin(work))
+            if not has_outcome:  # for another replica
+                await self.accepted(correlation_id, handler=handler)
+
+    def _pools(self, handlers: Mapping[str, HandlerSpec]) -> list[tuple[list[str], int]]:
+        """Return which queues share how many places: those of a kind, and each with a limit of its own."""
+        most = {"process": self._config.max_processes, "task": self._config.max_tasks}
+        pools = []
+        for kind, places in most.items():
+            free = [
+                path for path, spec in handlers.items() if spec.isolation == kind and not spec.max_running
+            ]
+            pools.append(([_queue(path) for path in free], places))
+        pools += [([_queue(path)], spec.max_running) for path, spec in handlers.items() if spec.max_running]
+        return [(queues, places) for queues, places in pools if queues]
+
+    async def _work(self, queues: list[str], places: int) -> None:
+        """Work off jobs until cancelled; then end when those that run have."""
+        beat_s = self._config.takeover_s / _BEATS
+        while True:
+            try:
+                return await self._app.run_worker_async(
+                    queues=queues,
+                    concurrency=places,
+                    install_signal_handlers=False,
+                    delete_jobs="always",
+                    update_heartbeat_interval=beat_s,
+                    stalled_worker_timeout=self._config.takeover_s,
+                )
+            except _AWAY as error:
+                log.error("Calls wait: the queue cannot be read: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _watch(self, workforce: Workforce) -> None:
+        """Listen for what changes, and lead if nobody else does."""
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(self._config.store, autocommit=True)
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    while True:
+                        await self._look(connection, workforce)
+            except _AWAY as error:
+                log.error("This replica is cut off from the others: %s", error)
+            finally:
+                await workforce.follow()
+            await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
+
+    async def _look(self, connection: psycopg.AsyncConnection, workforce: Workforce) -> None:
+        """Do what is to be done, then wait for a change, or for the next turn."""
+        found = await connection.execute(
+            "SELECT pg_try_advisory_lock(%s) WHERE NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = "
+            "'advisory' AND pid = pg_backend_pid()) UNION ALL SELECT true FROM pg_locks "
+            "WHERE locktype = 'advisory' AND pid = pg_backend_pid() LIMIT 1",
+            (advisory_key("lead"),),
+        )
+        if (await found.fetchone() or (False,))[0]:
+            await workforce.lead()
+            await self._take_back()
+        turn_s = self._config.takeover_s / _BEATS
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + turn_s
+        while (left_s := end_s - loop.time()) > 0:
+            await workforce.stop_cancelled()
+            workforce.publish_due()
+            async for _change in connection.notifies(timeout=left_s, stop_after=1):
+                pass
+
+    async def _take_back(self) -> None:
+        """Give the calls of dead workers, and calls that have no job, to somebody else."""
+        manager = self._app.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._config.takeover_s):
+            await self._recover(str(job.task_kwargs["correlation_id"]))
+            await _unless_gone(manager.retry_job(job))
+        silent_s = self._config.takeover_s + 3 * self._config.heartbeat_s
+        forsaken = await self._store.forsaken(waiting_s=self._config.takeover_s, silent_s=silent_s)
+        for name, handler in forsaken.items():
+            await self._recover(name)
+            await self.accepted(name, handler=handler)
+
+    async def _recover(self, correlation_id: str) -> None:
+        found = await self._store.recover(
+            self._on_interrupt, max_interruptions=self._config.max_interruptions, only=correlation_id
+        )
+        found.tell(self._observer)
+
+
+async def _unless_gone(retry: Awaitable[None]) -> None:
+    """Retry a job that somebody may have taken back already."""
+    with suppress(AlreadyEnqueued):
+        await retry
+
+
+def _queue(handler: str) -> str:
+    """Return the name of a handler's queue."""
+    return handler if len(handler) <= _MAX_QUEUE_NAME else hashlib.sha256(handler.encode()).hexdigest()

@@ -1,0 +1,137 @@
+"""Replicas on one PostgreSQL: any answers for any call, and a dead one's calls are taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from httpx2 import AsyncClient
+from tests.e2e.processes import WAIT_S, wait_until_gone
+from tests.e2e.serving import Process, calling, serving
+
+from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
+
+
+@pytest.fixture
+def store(make_postgres: Callable[[], str]) -> tuple[str, ...]:
+    return ("--store", make_postgres(), "--takeover", "2")
+
+
+async def test_any_replica_answers_for_any_call(broker: str, store: tuple[str, ...], tmp_path: Path) -> None:
+    with serving(broker, *store) as one, serving(broker, *store) as two:
+        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
+            await first.start("/waits", "a", json=str(tmp_path / "go"))
+            await first.worker("a")
+            status = CallStatus.from_wire((await second.get("/calls/a")).json())
+            assert status.state is CallState.RUNNING
+            again = await second.post("/waits?correlid=a", json=str(tmp_path / "go"))
+            assert (again.status_code, again.headers["location"]) == (202, "/calls/a")
+            assert (await second.post("/waits?correlid=a", json=1)).status_code == 422
+            assert (await second.delete("/calls/a")).status_code == 202
+            assert isinstance(await first.completion("a"), Cancelled)
+
+
+async def test_fifty_requests_at_two_replicas_start_one_call(broker: str, store: tuple[str, ...]) -> None:
+    with serving(broker, *store) as one, serving(broker, *store) as two:
+        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
+            answers = await asyncio.gather(
+                *(http.post("/echo?correlid=a", json=1) for http in (first.http, second) * 25)
+            )
+            assert {answer.status_code for answer in answers} <= {200, 202}
+            assert isinstance(await first.completion("a"), Succeeded)
+            assert (one.log + two.log).count("working on a") == 1
+
+
+def which_works_on(name: str, *replicas: Process) -> tuple[Process, Process]:
+    """Return the replica that runs a call, and the other one."""
+    one, two = replicas
+    pid = int(Path(f"/proc/{name}/status").read_text().split("PPid:")[1].split()[0])
+    return (one, two) if pid == one.popen.pid else (two, one)
+
+
+async def until_attempt(http: AsyncClient, name: str, attempt: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while CallStatus.from_wire((await http.get(f"/calls/{name}")).json()).attempt != attempt:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_calls_of_a_replica_that_goes_are_taken_over(
+    broker: str, store: tuple[str, ...], tmp_path: Path, how: signal.Signals
+) -> None:
+    with serving(broker, *store, "--drain", "0") as one, serving(broker, *store, "--drain", "0") as two:
+        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
+            await first.start("/waits", "a", json=str(tmp_path / "go"))
+            pid = await first.worker("a")
+            working, other = which_works_on(str(pid), one, two)
+            http = second if other is two else first.http
+            working.end(how)
+            wait_until_gone(pid)
+            (tmp_path / "go").touch()
+            reports = await first.until("a", Succeeded)
+            assert reports[-1].attempt == 2
+            assert CallStatus.from_wire((await http.get("/calls/a")).json()).attempt == 2
+
+
+async def test_replica_that_was_only_slow_finds_itself_fenced(
+    broker: str, store: tuple[str, ...], tmp_path: Path
+) -> None:
+    with serving(broker, *store) as one, serving(broker, *store) as two:
+        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
+            await first.start("/waits", "a", json=str(tmp_path / "go"))
+            pid = await first.worker("a")
+            working, other = which_works_on(str(pid), one, two)
+            http = second if other is two else first.http
+            os.kill(working.popen.pid, signal.SIGSTOP)
+            await until_attempt(http, "a", 2)
+            os.kill(working.popen.pid, signal.SIGCONT)
+            (tmp_path / "go").touch()
+            reports = await first.until("a", Succeeded)
+            assert reports[-1].attempt == 2
+            working.wait_for_log("superseded")
+            assert [r.attempt for r in reports if isinstance(r.body, Succeeded)] == [2]
+
+
+async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -> None:
+    with serving(broker, *store, "--no-work") as web:
+        async with calling(web, broker) as caller:
+            await caller.start("/echo", "a", json=1)
+            assert CallStatus.from_wire((await caller.http.get("/calls/a")).json()).attempt == 0
+            with serving(broker, *store) as worker:
+                assert isinstance(await caller.completion("a"), Succeeded)
+                assert "working on a" in worker.log
+                assert "working on a" not in web.log
+
+
+async def test_accepted_call_whose_job_was_lost_is_found(
+    broker: str, make_postgres: Callable[[], str]
+) -> None:
+    url = make_postgres()
+    store = ("--store", url, "--takeover", "0.5")
+    with serving(broker, *store, "--no-work") as web:
+        async with calling(web, broker) as caller:
+            await caller.start("/echo", "a", json=1)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("DELETE FROM procrastinate_jobs")
+            with serving(broker, *store):
+                assert isinstance(await caller.completion("a"), Succeeded)
+
+
+async def test_work_that_must_not_run_twice_fails_when_its_replica_died(
+    broker: str, store: tuple[str, ...]
+) -> None:
+    with serving(broker, *store) as one:
+        async with calling(one, broker) as caller:
+            await caller.start("/spin-once", "a")
+            await caller.worker("a")
+            one.end(signal.SIGKILL)
+            with serving(broker, *store):
+                async with asyncio.timeout(WAIT_S):
+                    failed = await caller.completion("a")
+                assert isinstance(failed, Failed)
+                assert failed.problem.code == "interrupted"

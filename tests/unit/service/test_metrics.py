@@ -18,14 +18,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from longcall._core.clock import ShiftedClock, SystemClock
-from longcall.contract import CallRequest, CallState, Progress, Succeeded
+from longcall.contract import CallState, Progress
 from longcall.service.errors import StoreUnavailable
 from longcall.service.metrics import PrometheusObserver, ReadLevels, make_observer, metrics_routes
 from longcall.service.observer import NullObserver, Observer, report_kind
 from longcall.service.request_counts import CountRequests
-from longcall.service.store import CallStore, open_store
-from longcall.service.store.levels import Levels, read_levels
+from longcall.service.store.levels import Levels
 from longcall.transport.errors import TopicNotFound, TransportUnavailable
 
 EMPTY = Levels(waiting={}, running={}, unpublished=0, oldest_unpublished_s=0.0)
@@ -242,50 +240,3 @@ async def test_store_that_never_answers_does_not_keep_the_scrape(
 
     async with served(observer, hangs) as http:
         assert "longcall_store_up 0.0" in (await http.get("/metrics")).text
-
-
-# From the store.
-
-
-@pytest.fixture
-def clock() -> ShiftedClock:
-    return ShiftedClock(SystemClock())
-
-
-@pytest.fixture
-async def store(clock: ShiftedClock) -> AsyncIterator[CallStore]:
-    store = open_store("memory", clock=clock)
-    yield store
-    await store.aclose()
-
-
-async def _read(store: CallStore, clock: ShiftedClock) -> Levels:
-    now_s = clock.now().timestamp()
-    return await store._database.read(lambda db: read_levels(db, now_s=now_s))
-
-
-async def test_levels_follow_the_calls(store: CallStore, clock: ShiftedClock) -> None:
-    assert await _read(store, clock) == EMPTY
-    for number in range(3):
-        await store.accept(CallRequest(correlation_id=f"call-{number}"), handler="/train", max_open=10)
-    assert (await _read(store, clock)).waiting == {"/train": 3}
-
-    works = [await store.claim({"/train"}, owner="me") for _ in range(2)]
-    levels = await _read(store, clock)
-    assert (levels.waiting, levels.running, levels.unpublished) == ({"/train": 1}, {"/train": 2}, 0)
-
-    for work in works:
-        assert work is not None
-        await store.end(work.correlation_id, Succeeded.of(1), attempt=1, sequence=1)
-        clock.advance(50)
-    levels = await _read(store, clock)
-    assert (levels.running, levels.unpublished) == ({}, 2)
-    assert 100 <= levels.oldest_unpublished_s < 150
-
-    clock.advance(-1000)
-    assert (await _read(store, clock)).oldest_unpublished_s == 0
-
-    for work in works:
-        assert work is not None
-        await store.note_published(work.correlation_id)
-    assert (await _read(store, clock)).unpublished == 0

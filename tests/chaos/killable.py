@@ -1,6 +1,7 @@
 """A service that kills itself (SIGKILL) once, at the instant that it is told.
 
-    KILLABLE_FOLDER=… KILLABLE_INSTANT=… KILLABLE_TARGET=… python -c "import killable; killable.main()"
+    KILLABLE_STORE=… KILLABLE_FOLDER=… KILLABLE_INSTANT=… KILLABLE_TARGET=… \\
+        python -c "import killable; killable.main()"
 
 The instants are those between two steps of a call's life. The product knows nothing of this:
 the store and the transport are replaced by ones that die.
@@ -20,7 +21,8 @@ from longcall.cli.serve import _listen
 from longcall.contract import JsonValue, Message, decode_report, is_completion
 from longcall.service import Call, Service, ServiceConfig
 from longcall.service.server import serve
-from longcall.service.store import CallStore
+from longcall.service.store import CallStore, is_shared
+from longcall.service.store.postgres import PostgresDatabase
 from longcall.service.store.sqlite import SqliteDatabase
 from longcall.transport.pubsub import PubSubTransport
 
@@ -72,6 +74,12 @@ class KillingStore(CallStore):
             die_at(INSTANTS[2], work.correlation_id)
         return work
 
+    async def claim_call(self, correlation_id: str, *, owner: str) -> Any:
+        work = await super().claim_call(correlation_id, owner=owner)
+        if work is not None:
+            die_at(INSTANTS[2], correlation_id)
+        return work
+
     async def end(self, correlation_id: str, completion: Any, *, attempt: int, sequence: int) -> bool:
         die_at(INSTANTS[4], correlation_id)
         ended = await super().end(correlation_id, completion, attempt=attempt, sequence=sequence)
@@ -117,9 +125,16 @@ def process(call: Call) -> JsonValue:
 
 def main() -> int:
     os.environ["KILLABLE_PID"] = str(os.getpid())
-    store = KillingStore(SqliteDatabase(FOLDER / "calls.db", service="killable"), clock=SystemClock())
+    where = os.environ["KILLABLE_STORE"]
+    database = (
+        PostgresDatabase(where, service="killable")
+        if is_shared(where)
+        else SqliteDatabase(Path(where), service="killable")
+    )
+    store = KillingStore(database, clock=SystemClock())
     transport = KillingTransport(emulator_host=os.environ["PUBSUB_EMULATOR_HOST"])
-    app = service.asgi(ServiceConfig(topic=TOPIC, store=str(FOLDER)), transport=transport, store=store)
+    config = ServiceConfig(topic=TOPIC, store=where, takeover_s=1)
+    app = service.asgi(config, transport=transport, store=store)
     listener = _listen("127.0.0.1", 0)
     return serve(
         app,

@@ -16,13 +16,14 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
+from procrastinate.jobs import Status
 
 from longcall.service.config import ServiceConfig
 from longcall.service.engine.port import Workforce
@@ -161,7 +162,7 @@ class ReplicaEngine:
                     while True:
                         await self._look(connection, workforce)
             except _AWAY as error:
-                log.error("This replica is cut off from the others: %s", error)
+                log.error("This replica is cut off from the others: %s", str(error) or repr(error))
             finally:
                 await workforce.follow()
             await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
@@ -190,8 +191,12 @@ class ReplicaEngine:
         """Give the calls of dead workers, and calls that have no job, to somebody else."""
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._config.takeover_s):
-            await self._recover(str(job.task_kwargs["correlation_id"]))
-            await _unless_gone(manager.retry_job(job))
+            name, handler = (str(job.task_kwargs[key]) for key in ("correlation_id", "handler"))
+            await self._recover(name)
+            # A new job, not a retry of this one: workers hear of a new one at once.
+            assert job.id is not None  # it comes from the database
+            await manager.finish_job_by_id_async(job.id, status=Status.FAILED, delete_job=True)
+            await self.accepted(name, handler=handler)
         silent_s = self._config.takeover_s + 3 * self._config.heartbeat_s
         forsaken = await self._store.forsaken(waiting_s=self._config.takeover_s, silent_s=silent_s)
         for name, handler in forsaken.items():
@@ -203,12 +208,6 @@ class ReplicaEngine:
             self._on_interrupt, max_interruptions=self._config.max_interruptions, only=correlation_id
         )
         found.tell(self._observer)
-
-
-async def _unless_gone(retry: Awaitable[None]) -> None:
-    """Retry a job that somebody may have taken back already."""
-    with suppress(AlreadyEnqueued):
-        await retry
 
 
 def _queue(handler: str) -> str:

@@ -285,3 +285,29 @@ async def test_spans_lead_from_the_caller_to_the_completion(
     assert failed["status"]["status_code"] == "ERROR"
     assert failed["attributes"]["error.type"] == "nothing"
     assert "the-result" not in file.read_text()
+
+
+async def test_attempt_after_kill_9_joins_the_same_trace(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, store = tmp_path / "spans", ("--store", str(tmp_path / "store"))
+    monkeypatch.setenv("SPANS", str(file))
+    with serving(broker, *store, target="traced:service") as service:
+        async with calling(service, broker) as caller:
+            go = str(tmp_path / "go")
+            await caller.start("/waits", "a", json=go, headers={"traceparent": TRACEPARENT})
+            pid = await caller.worker("a")
+            service.end(signal.SIGKILL)
+            wait_until_gone(pid)
+    (tmp_path / "go").touch()
+    with serving(broker, *store, target="traced:service") as service:
+        async with calling(service, broker) as caller:
+            reports = await caller.until("a", Succeeded)
+        assert service.end(signal.SIGTERM) == 0
+
+    spans = {span["name"]: span for span in map(json.loads, file.read_text().splitlines())}
+    assert {span["context"]["trace_id"] for span in spans.values()} == {f"0x{TRACE}"}
+    assert spans["process /waits"]["parent_id"] == spans["accept /waits"]["context"]["span_id"]
+    assert spans["process /waits"]["attributes"]["longcall.attempt"] == 2
+    work = spans["process /waits"]["context"]["span_id"].removeprefix("0x")
+    assert reports[-1].traceparent == f"00-{TRACE}-{work}-01"

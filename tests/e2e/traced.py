@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from opentelemetry import trace
@@ -28,6 +29,15 @@ service = Service("traced")
 def queries(call: Call) -> JsonValue:
     with trace.get_tracer("mine").start_as_current_span("query"):
         return "the-result"
+
+
+@service.handler("/waits")
+def waits(call: Call) -> JsonValue:
+    """Work until the file that the arguments name is there; the progress message is the process id."""
+    call.progress(0, message=str(os.getpid()))
+    while not Path(str(call.arguments)).exists():
+        time.sleep(0.02)
+    return "done"
 
 
 @service.handler("/fails")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from longcall import __version__
 from longcall._core.errors import LongcallError
-from longcall.cli import broker, demo, serve
+from longcall.cli import broker, demo, serve, worker
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"longcall {__version__}")
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it comes from")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, serve, broker):
+    for command in (demo, serve, worker, broker):
         command.add_parser(subparsers)
     args = parser.parse_args(argv)
     try:

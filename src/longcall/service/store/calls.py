@@ -38,6 +38,7 @@ from longcall.contract import (
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import Database
+from longcall.service.store.levels import Levels, read_levels
 from longcall.service.store.rows import (
     completion_values,
     progress_value,
@@ -151,6 +152,15 @@ class CallStore:
         rows = await self._database.read(lambda db: db.execute(query).all())
         return {CallState(state): count for state, count in rows}
 
+    async def levels(self) -> Levels:
+        """Return how much waits, runs, and has to be published.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        now_s = self._now_s()
+        return await self._database.read(lambda db: read_levels(db, now_s=now_s))
+
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
         # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
@@ -180,9 +190,27 @@ class CallStore:
             values["progress"] = progress_value(progress)
         return await self._change(correlation_id, attempt, values)
 
-    async def end(self, correlation_id: str, completion: Completion, *, attempt: int, sequence: int) -> bool:
-        """Note how a call ended, which makes its completion due; False: this run no longer counts."""
-        values = completion_values(completion, sequence=sequence, now=self._clock.now())
+    async def end(
+        self,
+        correlation_id: str,
+        completion: Completion,
+        *,
+        attempt: int,
+        sequence: int,
+        traceparent: str = "",
+    ) -> bool:
+        """Note how a call ended, which makes its completion due; False: this run no longer counts.
+
+        Args:
+            correlation_id: the call.
+            completion: how it ended.
+            attempt: which run says so.
+            sequence: of the completion among the reports of this run.
+            traceparent: of the run, for the completion; empty: that of the request stays.
+        """
+        values = self._completion(completion, sequence)
+        if traceparent:
+            values = {**values, "traceparent": traceparent}
         return await self._change(correlation_id, attempt, values)
 
     async def release(self, correlation_id: str, *, attempt: int) -> bool:
@@ -343,7 +371,9 @@ class CallStore:
         max_interruptions: int,
     ) -> Interrupted:
         rerun, failed, cancelled = [], [], []
+        handlers = {}
         for row in db.execute(select(*_DEAD).where(dead).with_for_update()).all():
+            handlers[row.correlid] = row.handler
             policy = on_interrupt.get(row.handler, "rerun")
             if row.cancel_requested:
                 cancelled.append(row.correlid)
@@ -359,7 +389,9 @@ class CallStore:
                 continue
             ended = self._completion(completion, _AFTER_A_DEAD_RUN)
             db.execute(update(calls).where(calls.c.number == row.number).values(ended))
-        return Interrupted(rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled))
+        return Interrupted(
+            rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled), handlers=handlers
+        )
 
     def _completion(self, completion: Completion, sequence: int) -> _Values:
         return completion_values(completion, sequence=sequence, now=self._clock.now())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
     delete,
     func,
     or_,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from longcall._core.clock import Clock
 from longcall.contract import (
@@ -163,24 +166,15 @@ class CallStore:
 
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
-        # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
-        number = func.min(calls.c.number).label("number")
-        of_each = [select(number).where(IS_WAITING, calls.c.handler == name) for name in sorted(handlers)]
-        oldest = select(func.min(union_all(*of_each).subquery().c.number)).scalar_subquery()
-        begin = (
-            update(calls)
-            .where(calls.c.number == oldest)
-            .values(_begin(owner, self._now_s()))
-            .returning(*_ASSIGNMENT)
-        )
-        row = await self._database.write(lambda db: db.execute(begin).one_or_none())
+        begin, values = _begin_oldest(tuple(sorted(handlers))), {"by": owner, "now_s": self._now_s()}
+        row = await self._database.write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
     async def claim_call(self, correlation_id: str, *, owner: str) -> Assignment | None:
         """Begin the next attempt of this call; None: it does not wait."""
-        is_it = (calls.c.correlid == correlation_id, IS_WAITING)
-        begin = update(calls).where(*is_it).values(_begin(owner, self._now_s())).returning(*_ASSIGNMENT)
-        row = await self._database.write(lambda db: db.execute(begin).one_or_none())
+        begin = _BEGIN.where(calls.c.correlid == correlation_id, IS_WAITING)
+        values = {"by": owner, "now_s": self._now_s()}
+        row = await self._database.write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
     async def beat(self, correlation_id: str, *, attempt: int, progress: Progress | None) -> bool:
@@ -404,12 +398,32 @@ _AFTER_A_DEAD_RUN: Final = 1_000_000_000
 """Sequence of a completion after a run whose last number nobody knows: above whatever it was."""
 
 _STATUS: Final = tuple(column for column in calls.c if column.name != "body")
+_ADD: Final = {
+    name: dialect.insert(calls).on_conflict_do_nothing().returning(*_STATUS)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_FIRST_AND_LAST_OPEN: Final = select(
+    select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
+    select(func.max(calls.c.number)).where(IS_OPEN).scalar_subquery(),
+)
 _ASSIGNMENT: Final = tuple(
     calls.c[name]
     for name in (
         *("correlid", "handler", "attempt", "accepted_s", "started_s"),
         *("body", "content_type", "deadline_s", "reply_topic", "traceparent"),
     )
+)
+_BEGIN: Final = (
+    update(calls)
+    .values(
+        state=str(CallState.RUNNING),
+        attempt=calls.c.attempt + 1,
+        owner=bindparam("by"),
+        started_s=bindparam("now_s"),
+        heartbeat_s=bindparam("now_s"),
+        progress=None,
+    )
+    .returning(*_ASSIGNMENT)
 )
 _DUE: Final = (
     *("correlid", "state", "attempt", "ended_s", "sequence", "traceparent", "reply_topic"),
@@ -421,15 +435,14 @@ _DEAD: Final = tuple(
 )
 
 
-def _begin(owner: str, now_s: float) -> _Values:
-    return {
-        "state": str(CallState.RUNNING),
-        "attempt": calls.c.attempt + 1,
-        "owner": owner,
-        "started_s": now_s,
-        "heartbeat_s": now_s,
-        "progress": None,
-    }
+@lru_cache
+def _begin_oldest(handlers: Sequence[str]) -> ReturningUpdate[Any]:
+    """Return the statement that begins the oldest call that waits for one of these."""
+    # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
+    number = func.min(calls.c.number).label("number")
+    of_each = [select(number).where(IS_WAITING, calls.c.handler == name) for name in handlers]
+    oldest = select(func.min(union_all(*of_each).subquery().c.number)).scalar_subquery()
+    return _BEGIN.where(calls.c.number == oldest)
 
 
 def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
@@ -439,9 +452,7 @@ def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
 
 def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | None, bool]:
     """Return the row and whether it is new; no row when too many are open."""
-    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(*_STATUS)
-    row = db.execute(add).one_or_none()
+    row = db.execute(_ADD[db.dialect.name], new).one_or_none()
     if row is None:
         return db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one(), False
     if _count_open(db, max_open) > max_open:
@@ -452,12 +463,7 @@ def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | Non
 
 def _count_open(db: Connection, enough: int) -> int:
     """Return how many calls have not ended; something more, if that is no more than `enough` and cheaper."""
-    first, last = db.execute(
-        select(
-            select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
-            select(func.max(calls.c.number)).where(IS_OPEN).scalar_subquery(),
-        )
-    ).one()
+    first, last = db.execute(_FIRST_AND_LAST_OPEN).one()
     if first is None:
         return 0
     if last - first < enough:

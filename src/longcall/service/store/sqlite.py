@@ -60,6 +60,7 @@ class SqliteDatabase:
         self._engine = _engine(path)
         self._inode = 0
         self._closed = False
+        self._of_thread = threading.local()
         try:
             if path is not None:
                 _make_private(path)
@@ -110,7 +111,8 @@ class SqliteDatabase:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         try:
-            with self._engine.connect().execution_options(longcall_reads=True) as connection:
+            connection = self._connection(reads=True)
+            with connection.begin():
                 return query(connection)
         except (DBAPIError, OSError) as error:
             raise StoreUnavailable(f"the call store cannot be read: {_why(error)}") from error
@@ -131,7 +133,8 @@ class SqliteDatabase:
     def _commit(self, batch: list[_Job]) -> None:
         try:
             self._check_file()
-            with self._engine.begin() as connection:
+            connection = self._connection(reads=False)
+            with connection.begin():
                 results = [job.transaction(connection) for job in batch]
         except (OperationalError, OSError) as error:  # nobody's fault: a full disk, a lock, no file
             for job in batch:
@@ -146,6 +149,15 @@ class SqliteDatabase:
             return
         for job, result in zip(batch, results, strict=True):
             job.done.set_result(result)
+
+    def _connection(self, *, reads: bool) -> Connection:
+        """Return this thread's connection, which stays open: to open one costs as much as a transaction."""
+        found: Connection | None = getattr(self._of_thread, "connection", None)
+        if found is None or found.invalidated or found.closed:
+            found = self._of_thread.connection = self._engine.connect().execution_options(
+                longcall_reads=reads
+            )
+        return found
 
     def _check_file(self) -> None:
         """Refuse to write to a file that nobody will find again."""

@@ -6,8 +6,8 @@ becomes of their calls is the store's rule. A worker that was only slow finds it
 fenced: its attempt no longer counts.
 
 One replica at a time leads: it publishes completions, takes back jobs, and forgets old
-calls. Which one is decided by an advisory lock, which PostgreSQL lets go when its
-session ends.
+calls. Which one is decided by an advisory lock, which PostgreSQL lets go at once when its
+session ends, and by a lease, which runs out when its holder is cut off or stands still.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 
 import psycopg
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, ProcrastinateException
 from procrastinate.jobs import Status
 
 from longcall.service.config import ServiceConfig
@@ -42,6 +42,18 @@ _MAX_QUEUE_NAME: Final = 100
 _RETRY_S: Final = 1.0
 _BEATS: Final = 5
 """Signs of life a worker gives before it counts as dead."""
+_TRY_LOCK: Final = """
+    SELECT CASE
+        WHEN EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) THEN true
+        ELSE pg_try_advisory_lock(%(key)s)
+    END
+"""
+_RENEW_LEASE: Final = """
+    INSERT INTO longcall_lease AS known (name, owner, until)
+    VALUES ('lead', %(owner)s, now() + make_interval(secs => %(for_s)s))
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
+    WHERE known.owner = excluded.owner OR known.until < now() OR %(has_lock)s
+"""
 _AWAY: Final = (StoreUnavailable, ProcrastinateException, psycopg.Error, OSError)
 
 
@@ -169,15 +181,11 @@ class ReplicaEngine:
 
     async def _look(self, connection: psycopg.AsyncConnection, workforce: Workforce) -> None:
         """Do what is to be done, then wait for a change, or for the next turn."""
-        found = await connection.execute(
-            "SELECT pg_try_advisory_lock(%s) WHERE NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = "
-            "'advisory' AND pid = pg_backend_pid()) UNION ALL SELECT true FROM pg_locks "
-            "WHERE locktype = 'advisory' AND pid = pg_backend_pid() LIMIT 1",
-            (advisory_key("lead"),),
-        )
-        if (await found.fetchone() or (False,))[0]:
+        if await self._leads(connection, workforce.owner):
             await workforce.lead()
             await self._take_back()
+        else:
+            await workforce.follow()
         turn_s = self._config.takeover_s / _BEATS
         loop = asyncio.get_running_loop()
         end_s = loop.time() + turn_s
@@ -187,6 +195,13 @@ class ReplicaEngine:
             async for _change in connection.notifies(timeout=left_s, stop_after=1):
                 pass
 
+    async def _leads(self, connection: psycopg.AsyncConnection, owner: str) -> bool:
+        """Try to lead, or to go on leading, until some turns from now."""
+        found = await connection.execute(_TRY_LOCK, {"key": advisory_key("lead")})
+        has_lock = (await found.fetchone() or (False,))[0]
+        renewal = {"owner": owner, "has_lock": has_lock, "for_s": self._config.takeover_s}
+        return (await connection.execute(_RENEW_LEASE, renewal)).rowcount == 1
+
     async def _take_back(self) -> None:
         """Give the calls of dead workers, and calls that have no job, to somebody else."""
         manager = self._app.job_manager
@@ -195,7 +210,8 @@ class ReplicaEngine:
             await self._recover(name)
             # A new job, not a retry of this one: workers hear of a new one at once.
             assert job.id is not None  # it comes from the database
-            await manager.finish_job_by_id_async(job.id, status=Status.FAILED, delete_job=True)
+            with suppress(ConnectorException):  # somebody else has taken it back
+                await manager.finish_job_by_id_async(job.id, status=Status.FAILED, delete_job=True)
             await self.accepted(name, handler=handler)
         silent_s = self._config.takeover_s + 3 * self._config.heartbeat_s
         forsaken = await self._store.forsaken(waiting_s=self._config.takeover_s, silent_s=silent_s)
@@ -205,7 +221,10 @@ class ReplicaEngine:
 
     async def _recover(self, correlation_id: str) -> None:
         found = await self._store.recover(
-            self._on_interrupt, max_interruptions=self._config.max_interruptions, only=correlation_id
+            self._on_interrupt,
+            max_interruptions=self._config.max_interruptions,
+            only=correlation_id,
+            silent_s=self._config.takeover_s / 2,
         )
         found.tell(self._observer)
 

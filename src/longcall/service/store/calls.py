@@ -246,7 +246,12 @@ class CallStore:
         return {row.correlid: row.attempt for row in rows}
 
     async def recover(
-        self, on_interrupt: Mapping[str, OnInterrupt], *, max_interruptions: int, only: str | None = None
+        self,
+        on_interrupt: Mapping[str, OnInterrupt],
+        *,
+        max_interruptions: int,
+        only: str | None = None,
+        silent_s: float = 0.0,
     ) -> Interrupted:
         """Deal with work that died with its process: nobody runs it now, says who calls this.
 
@@ -254,8 +259,11 @@ class CallStore:
             on_interrupt: by handler; a call of any other handler waits for a service that has it.
             max_interruptions: a call whose work died so often fails, for it may be what kills the process.
             only: the one call; None: all that run.
+            silent_s: leave out what has shown a sign of life since so long ago.
         """
-        dead = IS_RUNNING if only is None else and_(IS_RUNNING, calls.c.correlid == only)
+        dead = and_(IS_RUNNING, calls.c.heartbeat_s <= self._now_s() - silent_s) if silent_s else IS_RUNNING
+        if only is not None:
+            dead = and_(dead, calls.c.correlid == only)
         return await self._database.write(lambda db: self._recover(db, dead, on_interrupt, max_interruptions))
 
     async def forsaken(self, *, waiting_s: float, silent_s: float) -> Mapping[str, str]:

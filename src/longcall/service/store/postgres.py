@@ -7,8 +7,9 @@ import hashlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import psycopg
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -44,7 +45,6 @@ class PostgresDatabase:
             re.sub("^postgres(ql)?://", "postgresql+psycopg://", url),
             pool_size=_THREADS,
             max_overflow=0,
-            pool_pre_ping=True,
             connect_args={"connect_timeout": _CONNECT_S},
         )
         try:
@@ -54,6 +54,7 @@ class PostgresDatabase:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
                 check_layout(connection, service=service)
         except (SQLAlchemyError, OSError) as error:
+            self._engine.dispose()
             raise ServiceConfigError("store", f"{_without_secrets(self._engine)}: {_why(error)}") from error
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="longcall-store")
 
@@ -91,12 +92,20 @@ class PostgresDatabase:
         return await asyncio.shield(done)
 
     def _transact(self, transaction: Callable[[Connection], T]) -> T:
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(text(f"SET LOCAL statement_timeout = {_STATEMENT_MS}"))
-                return transaction(connection)
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(f"the call store cannot be used: {_why(error)}") from error
+        for is_last in (False, True):
+            try:
+                with self._engine.begin() as connection:
+                    return transaction(connection)
+            except SQLAlchemyError as error:
+                is_stale = isinstance(error, DBAPIError) and error.connection_invalidated
+                if is_last or not is_stale:  # a connection of the pool that PostgreSQL had ended: once more
+                    raise StoreUnavailable(f"the call store cannot be used: {_why(error)}") from error
+        raise AssertionError
+
+
+def _limit_statements(connection: psycopg.Connection[Any], _record: object) -> None:
+    connection.execute(f"SET statement_timeout = {_STATEMENT_MS}")
+    connection.commit()
 
 
 def advisory_key(name: str) -> int:

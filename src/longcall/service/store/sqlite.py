@@ -68,6 +68,7 @@ class SqliteDatabase:
             with self._engine.begin() as connection:
                 check_layout(connection, service=service)
         except (DBAPIError, OSError) as error:
+            self._engine.dispose()
             raise ServiceConfigError("store", f"{path or 'memory'}: {_why(error)}{_REMEDY}") from error
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name="longcall-store", daemon=True)

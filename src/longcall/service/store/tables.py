@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    DateTime,
     Double,
     Index,
     Integer,
@@ -47,6 +48,15 @@ layout: Final = Table(
     Column("version", Integer, nullable=False),
     Column("service", Text, nullable=False),
 )
+
+lease: Final = Table(
+    "longcall_lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+"""Who leads among replicas, by PostgreSQL's clock."""
 
 calls: Final = Table(
     "longcall_calls",

@@ -2,6 +2,6 @@
 
 from longcall.service.command.handler import CommandHandler
 from longcall.service.command.run import run_command
-from longcall.service.command.spec import CommandSpec, ResultFrom
+from longcall.service.command.spec import EX_TEMPFAIL, CommandSpec, ResultFrom
 
-__all__ = ["CommandHandler", "CommandSpec", "ResultFrom", "run_command"]
+__all__ = ["EX_TEMPFAIL", "CommandHandler", "CommandSpec", "ResultFrom", "run_command"]

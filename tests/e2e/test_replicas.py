@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from httpx2 import AsyncClient
 from tests.e2e.processes import WAIT_S, wait_until_gone
-from tests.e2e.serving import Process, calling, serving
+from tests.e2e.serving import HERE, TOPIC, Process, calling, serving
 
 from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
 
@@ -97,15 +100,66 @@ async def test_replica_that_was_only_slow_finds_itself_fenced(
             assert [r.attempt for r in reports if isinstance(r.body, Succeeded)] == [2]
 
 
+def longcall(command: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "longcall.cli.main", command, "workers:service", "--topic", TOPIC, *options]
+
+
+@contextmanager
+def worker(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "longcall.cli.main",
+            "worker",
+            "workers:service",
+            "--topic",
+            TOPIC,
+            *arguments,
+        ],
+        cwd=HERE,
+        env={**os.environ, "PUBSUB_EMULATOR_HOST": broker},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Working on /echo, ")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -> None:
     with serving(broker, *store, "--no-work") as web:
         async with calling(web, broker) as caller:
             await caller.start("/echo", "a", json=1)
             assert CallStatus.from_wire((await caller.http.get("/calls/a")).json()).attempt == 0
-            with serving(broker, *store) as worker:
+            with worker(broker, *store) as process:
                 assert isinstance(await caller.completion("a"), Succeeded)
-                assert "working on a" in worker.log
-                assert "working on a" not in web.log
+                process.send_signal(signal.SIGTERM)
+                _, log = process.communicate(timeout=WAIT_S)
+                assert process.returncode == 0, log
+                assert "working on a" in log
+            assert "working on a" not in web.log
+
+
+@pytest.mark.parametrize("arguments", [("worker",), ("serve", "--no-work", "--port", "0")])
+def test_worker_alone_needs_a_store_that_is_shared(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    command, *options = arguments
+    done = subprocess.run(
+        longcall(command, *options),
+        cwd=HERE,
+        env={**os.environ, "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "a folder belongs to one process" in done.stderr
 
 
 async def test_accepted_call_whose_job_was_lost_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 
 from longcall.service.running import Running
 
-__all__ = ["serve"]
+__all__ = ["serve", "work"]
 
 _SLOW_REQUEST_S = 5
 """What a request that is being sent or answered gets when the service ends."""
@@ -45,6 +46,34 @@ def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started
     server = _Server(config, app=app, on_started=on_started)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def work(app: Starlette, *, on_started: Callable[[], None]) -> None:
+    """Run calls and answer nobody, until SIGTERM or SIGINT. A second signal waits for nothing any more.
+
+    Args:
+        app: what `Service.asgi` returned.
+        on_started: called once it works.
+
+    Raises:
+        ServiceConfigError: the store or Pub/Sub cannot be used as configured.
+    """
+    asyncio.run(_work(app, on_started))
+
+
+async def _work(app: Starlette, on_started: Callable[[], None]) -> None:
+    told = asyncio.Event()
+
+    def tell() -> None:
+        if told.is_set():
+            os._exit(1)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, tell)
+    async with app.router.lifespan_context(app):
+        on_started()
+        await told.wait()
 
 
 class _Server(uvicorn.Server):

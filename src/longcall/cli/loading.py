@@ -1,0 +1,103 @@
+"""What `longcall serve` and `longcall worker` share: which service, and where its calls and reports go."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longcall._core.errors import LongcallError
+
+if TYPE_CHECKING:
+    from longcall.service import Service, ServiceConfig
+
+__all__ = ["ServeError", "add_arguments", "config_of", "load", "prepare"]
+
+
+class ServeError(LongcallError):
+    """The service cannot be served as asked."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every process of a service has to be told."""
+    parser.add_argument(
+        "service", metavar="MODULE:SERVICE", help="where the Service is, e.g. my_module:service"
+    )
+    parser.add_argument(
+        "--topic", help="where to publish: id or path (default: $LONGCALL_TOPIC, then $GCP_TOPIC)"
+    )
+    parser.add_argument("--project", help="project of the topic (default: $GOOGLE_CLOUD_PROJECT)")
+    parser.add_argument(
+        "--store",
+        metavar="WHERE",
+        help="where calls are kept, so that a restart goes on with them: a folder; postgresql://…, which "
+        "replicas share (better in $LONGCALL_STORE, for its password); 'memory': nowhere "
+        "(default: $LONGCALL_STORE, then ~/.local/state/longcall/services/NAME)",
+    )
+    parser.add_argument(
+        "--takeover",
+        type=float,
+        metavar="SECONDS",
+        help="how long a replica must have been silent to count as dead (default: 30)",
+    )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        metavar="SECONDS",
+        help="how long running work may go on after SIGTERM (default: 10)",
+    )
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set this process up to log, and to start children."""
+    # Children are started by exec, which gRPC need not prepare for, nor say so at each.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    logging.basicConfig(
+        level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+
+
+def config_of(args: argparse.Namespace) -> ServiceConfig:
+    """Return the configuration that the command line and the environment make.
+
+    Raises:
+        ServiceConfigError: a setting cannot be used.
+    """
+    from longcall.service import ServiceConfig
+
+    config = ServiceConfig.from_env(os.environ, topic=args.topic, project=args.project)
+    given = {"drain_s": args.drain, "store": args.store, "takeover_s": args.takeover}
+    return replace(config, **{name: value for name, value in given.items() if value is not None})
+
+
+def load(target: str) -> Service:
+    """Import the service that `MODULE:SERVICE` names, from the current folder or the path.
+
+    Raises:
+        ServeError: there is none.
+    """
+    from longcall.service import Service
+
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise ServeError(f"{target!r} is not of the form MODULE:SERVICE, e.g. my_module:service")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0] and error.name != module_name:
+            raise
+        raise ServeError(
+            f"no module {module_name!r} here or on PYTHONPATH: run this in the folder that holds it"
+        ) from error
+    service = getattr(module, attribute, None)
+    if not isinstance(service, Service):
+        found = "nothing" if service is None else type(service).__name__
+        raise ServeError(f"{target}: expected a longcall.service.Service, found {found}")
+    return service

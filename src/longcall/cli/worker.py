@@ -1,0 +1,53 @@
+"""`longcall worker MODULE:SERVICE`: run the calls of a service whose web processes are elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+
+from longcall.cli.loading import ServeError, add_arguments, config_of, load, prepare
+
+__all__ = ["add_parser", "run"]
+
+_EXAMPLE = """\
+example, with $LONGCALL_STORE=postgresql://user:password@host/calls on every machine:
+
+  longcall serve my_module:service --no-work --port 8080     # as many as the load balancer needs
+  longcall worker my_module:service                          # as many as the work needs
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "worker",
+        help="run the calls that others accept",
+        description="Run the calls of a service, and answer nobody. The store must be PostgreSQL, which is shared.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work until SIGTERM or SIGINT.
+
+    Raises:
+        LongcallError: the service, its store or its topic cannot be used.
+    """
+    prepare(args)
+    try:
+        from longcall.service.server import work
+        from longcall.service.store import is_shared
+    except ImportError as error:
+        raise ServeError(f"{error}: pip install 'longcall[service]'") from error
+    service = load(args.service)
+    config = config_of(args)
+    if not is_shared(config.store):
+        raise ServeError("--store: a worker alone needs postgresql://…, for a folder belongs to one process")
+    paths = ", ".join(service.handlers)
+    work(
+        service.asgi(config),
+        on_started=lambda: print(f"Working on {paths}, publishing to {config.topic}", flush=True),
+    )
+    return 0

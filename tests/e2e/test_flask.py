@@ -127,3 +127,21 @@ def test_the_page_shows_the_difference_as_it_is() -> None:
     before, after = ((EXAMPLE / name).read_text().splitlines() for name in ("before.py", "after.py"))
     difference = list(difflib.unified_diff(before, after, "before.py", "after.py", lineterm=""))
     assert shown.splitlines() == difference
+
+
+def test_blueprint_is_guarded_and_counted_as_any_service(
+    quick: Path, broker: str, inbox: pubsub_v1.SubscriberClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = {"Authorization": "Bearer a-token-that-nobody-guesses"}
+    monkeypatch.setenv("LONGCALL_AUTH", "bearer")
+    monkeypatch.setenv("LONGCALL_AUTH_TOKENS", "a-token-that-nobody-guesses")
+    with running(quick, broker) as (_, http):
+        assert http.get("/healthz").status_code == 200
+        for method, path in (("POST", "/serve?correlid=a"), ("GET", "/calls"), ("GET", "/metrics")):
+            assert http.request(method, path).status_code == 401
+        assert http.post("/serve?correlid=a", headers=token).status_code == 202
+        text = http.get("/metrics", headers=token).text
+
+    assert 'longcall_calls_accepted_total{handler="/serve"} 1.0' in text
+    assert 'longcall_http_requests_total{method="POST",route="/serve",status="401"}' not in text
+    assert 'longcall_http_requests_total{method="POST",route="other",status="401"} 1.0' in text

@@ -18,6 +18,7 @@ NAMES = {
     },
     "longcall.broker": {"Broker", "BrokerConfig", "BrokerConfigError", "BrokerError", "StoreError"},
     "longcall.service": {
+        "AuthConfig",
         "Call",
         "CallFailed",
         "Handler",

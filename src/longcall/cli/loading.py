@@ -52,15 +52,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long running work may go on after SIGTERM (default: 10)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--log-format",
+        default=os.environ.get("LONGCALL_LOG_FORMAT") or "text",
+        choices=["text", "json"],
+        help="json: one object a line, as Google Cloud Logging reads them (default: $LONGCALL_LOG_FORMAT, "
+        "then text)",
+    )
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set this process up to log, and to start children."""
+    """Set this process up to log, and to start children.
+
+    Raises:
+        ServiceConfigError: it cannot log so.
+    """
+    from longcall.service.logs import LogSettings
+
     # Children are started by exec, which gRPC need not prepare for, nor say so at each.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-    logging.basicConfig(
-        level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    LogSettings(
+        format=args.log_format,
+        level=logging.getLevelNamesMapping()[args.log_level.upper()],
+        project=args.project or os.environ.get("GOOGLE_CLOUD_PROJECT", ""),
+    ).apply()
 
 
 def config_of(args: argparse.Namespace) -> ServiceConfig:

@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "worker",
         help="run the calls that others accept",
-        description="Run the calls of a service, and answer nobody. The store must be PostgreSQL, which is shared.",
+        description="Run the calls of a service, and answer nobody. The store must be PostgreSQL.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

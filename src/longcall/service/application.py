@@ -10,16 +10,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from starlette.applications import Starlette
 
 from longcall._core.clock import Clock
+from longcall.service.auth import make_verifier
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.engine import Engine, LocalEngine
 from longcall.service.errors import ServiceConfigError
 from longcall.service.handlers import HandlerSpec
 from longcall.service.http import make_app
+from longcall.service.metrics import make_observer
+from longcall.service.observer import Observer
 from longcall.service.reports import Publisher
 from longcall.service.running import Running
 from longcall.service.store import CallStore, is_shared, open_store
 from longcall.service.supervisor import Supervisor
+from longcall.service.tracing import make_tracing
 from longcall.transport.port import Transport
 
 __all__ = ["make_application"]
@@ -37,7 +41,13 @@ def make_application(
     store: CallStore | None,
     clock: Clock,
 ) -> Starlette:
-    """Return the application; its lifespan opens what is None here, and starts and stops the work."""
+    """Return the application; its lifespan opens what is None here, and starts and stops the work.
+
+    Raises:
+        ServiceConfigError: who may call cannot be told as configured.
+    """
+    verifier = make_verifier(config.auth, clock=clock)
+    observer, tracing = make_observer(list(handlers)), make_tracing()
 
     @asynccontextmanager
     async def running() -> AsyncIterator[Running]:
@@ -45,33 +55,38 @@ def make_application(
             _transport(transport) as connection,
             _store(store, config.store, name=name, clock=clock) as calls,
         ):
-            engine = _engine(calls, config)
+            engine = _engine(calls, config, observer)
             supervisor = Supervisor(
                 handlers,
                 store=calls,
                 engine=engine,
-                publisher=Publisher(connection, source=source, topic=config.topic),
+                publisher=Publisher(connection, source=source, topic=config.topic, observer=observer),
                 config=config,
                 clock=clock,
+                observer=observer,
+                tracing=tracing,
             )
-            service = Running(Calls(calls, config=config, engine=engine), supervisor)
+            service = Running(
+                Calls(calls, config=config, engine=engine, observer=observer, tracing=tracing),
+                supervisor,
+            )
             try:
                 await supervisor.start()
                 yield service
             finally:
                 await service.stop()
 
-    return make_app(list(handlers), config=config, running=running)
+    return make_app(list(handlers), config=config, running=running, verifier=verifier, observer=observer)
 
 
-def _engine(store: CallStore, config: ServiceConfig) -> Engine:
+def _engine(store: CallStore, config: ServiceConfig, observer: Observer) -> Engine:
     if not is_shared(config.store):
         if not config.works:
             raise ServiceConfigError("works", "somebody has to work, and a folder belongs to one process")
-        return LocalEngine(store, max_interruptions=config.max_interruptions)
+        return LocalEngine(store, max_interruptions=config.max_interruptions, observer=observer)
     from longcall.service.engine.replicas import ReplicaEngine
 
-    return ReplicaEngine(store, config)
+    return ReplicaEngine(store, config, observer=observer)
 
 
 def _transport(transport: Transport | None) -> AbstractAsyncContextManager[Transport]:

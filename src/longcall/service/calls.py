@@ -13,8 +13,12 @@ from longcall.contract import CallRequest, CallState, CallStatus
 from longcall.service.config import ServiceConfig
 from longcall.service.engine import Engine
 from longcall.service.errors import ServiceUnavailable, UnknownCall
+from longcall.service.logs import log_context
+from longcall.service.observer import Observer
 from longcall.service.reports import checked_traceparent
 from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall
+from longcall.service.store.levels import Levels
+from longcall.service.tracing import Tracing
 
 __all__ = ["Calls"]
 
@@ -24,17 +28,23 @@ log = logging.getLogger(__name__)
 class Calls:
     """The calls of a service, as its callers see them."""
 
-    def __init__(self, store: CallStore, *, config: ServiceConfig, engine: Engine) -> None:
+    def __init__(
+        self, store: CallStore, *, config: ServiceConfig, engine: Engine, observer: Observer, tracing: Tracing
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             store: where calls are kept.
             config: the limits.
             engine: told of what there is to run or to stop.
+            observer: told of new calls.
+            tracing: makes a span of each request.
         """
         self._store = store
         self._config = config
         self._engine = engine
+        self._observer = observer
+        self._tracing = tracing
         self._stopping = False
 
     async def accept(self, request: CallRequest, *, path: str) -> StoredCall:
@@ -46,15 +56,23 @@ class Calls:
             CallConflict: the id is known with another body.
             ServiceUnavailable: the service stops, too many calls wait, or the store cannot be written.
         """
+        name, caller = request.correlation_id, checked_traceparent(request.traceparent)
+        with (
+            self._tracing.accept(correlation_id=name, handler=path, traceparent=caller) as span,
+            log_context(correlid=name, handler=path, traceparent=span.traceparent),
+        ):
+            return await self._accept(replace(request, traceparent=span.traceparent), path)
+
+    async def _accept(self, request: CallRequest, path: str) -> StoredCall:
         if self._stopping:
             known = await self._store.get(request.correlation_id)
             if known is None:
                 raise ServiceUnavailable("the service is stopping: send the same request again")
-        request = replace(request, traceparent=checked_traceparent(request.traceparent))
         limits = self._config
         most = limits.max_waiting + limits.max_tasks + limits.max_processes
         call, is_new = await self._store.accept(request, handler=path, max_open=most)
         if is_new:
+            self._observer.accepted(path)
             log.info("Call %s: accepted for %s", request.correlation_id, path)
         if call.status.state is CallState.ACCEPTED:
             await self._engine.accepted(request.correlation_id, handler=path)
@@ -77,13 +95,20 @@ class Calls:
         Raises:
             UnknownCall: there is none of that id.
         """
+        before = await self._store.get(correlation_id)
         call = await self._store.cancel(correlation_id)
+        if before is not None and before.status.state is CallState.ACCEPTED and call.status.state.is_final:
+            self._observer.ended(call.handler, state=call.status.state, ran_s=None)
         await self._engine.changed()
         return call.status
 
     async def find(self, wanted: CallFilter, *, before: int | None, limit: int) -> Sequence[CallSummary]:
         """Return the latest calls that are wanted, the newest first."""
         return await self._store.find(wanted, before=before, limit=limit)
+
+    async def levels(self) -> Levels:
+        """Return how much there is to do."""
+        return await self._store.levels()
 
     def stop_accepting(self) -> None:
         """Refuse new calls from now on; how the known ones stand can still be asked."""

@@ -28,6 +28,8 @@ from longcall.service.answers import AnswerWriter
 from longcall.service.arguments import invoke
 from longcall.service.call import Call, Handler, HandlerResult, failure_problem, to_succeeded
 from longcall.service.errors import CallFailed
+from longcall.service.logs import LogContext, LogSettings
+from longcall.service.tracing import joined_trace
 
 __all__ = ["main"]
 
@@ -45,9 +47,7 @@ def main() -> int:
     lifeline = _take_stdin()
     task: dict[str, JsonValue] = json.loads(_read_line(lifeline))
     threading.Thread(target=_watch_parent, args=(lifeline,), daemon=True).start()
-    logging.basicConfig(
-        level=int(str(task["log_level"])), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    LogSettings.from_wire(task["log"]).apply(about=LogContext.from_wire(task["about"]))
     answers = AnswerWriter(int(sys.argv[1]))
     answers.close(_run(task, answers.put))
     return 0
@@ -63,7 +63,9 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
     )
     call = Call(request, attempt=int(str(task["attempt"])), on_progress=on_progress)
     try:
-        succeeded = to_succeeded(cast("HandlerResult", invoke(_handler(task), call)))
+        handler = _handler(task)
+        with joined_trace(LogContext.from_wire(task["about"]).traceparent):
+            succeeded = to_succeeded(cast("HandlerResult", invoke(handler, call)))
     except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
     except Exception as error:  # the handler's border: whatever it raises fails its call

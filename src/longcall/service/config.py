@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from longcall.contract import ContractError, resource_path
+from longcall.service.auth import AuthConfig
 from longcall.service.errors import ServiceConfigError
 
 __all__ = ["ServiceConfig"]
@@ -46,6 +47,7 @@ class ServiceConfig:
         max_interruptions: a call whose work has died with the service so often fails.
         takeover_s: how long a replica must have been silent to count as dead.
         drain_s: how long a stopping service lets running work go on.
+        auth: who may call.
     """
 
     topic: str
@@ -63,6 +65,7 @@ class ServiceConfig:
     max_interruptions: int = 5
     takeover_s: float = 30.0
     drain_s: float = 10.0
+    auth: AuthConfig = field(default_factory=AuthConfig)
 
     def __post_init__(self) -> None:
         """Refuse limits that make no service."""
@@ -90,12 +93,12 @@ class ServiceConfig:
     def from_env(
         cls, environ: Mapping[str, str], *, topic: str | None = None, project: str | None = None
     ) -> Self:
-        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`.
+        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`, `LONGCALL_AUTH…`.
 
         The arguments win.
 
         Raises:
-            ServiceConfigError: no topic, no project, or names that cannot be any.
+            ServiceConfigError: no topic, no project, names that cannot be any, or half of who may call.
         """
         named = topic or environ.get("LONGCALL_TOPIC") or environ.get("GCP_TOPIC")
         if not named:
@@ -109,4 +112,4 @@ class ServiceConfig:
             )
         except ContractError as error:
             raise ServiceConfigError(error.field, error.reason) from error
-        return cls(topic=path, store=environ.get("LONGCALL_STORE", ""))
+        return cls(topic=path, store=environ.get("LONGCALL_STORE", ""), auth=AuthConfig.from_env(environ))

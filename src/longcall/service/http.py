@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from longcall.contract import (
     JSON_TYPE,
@@ -28,10 +29,15 @@ from longcall.contract import (
     decode_request,
     resource_path,
 )
+from longcall.service.auth import Verifier
+from longcall.service.auth.middleware import Authentication
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallConflict, ServiceConfigError, ServiceUnavailable, UnknownCall
 from longcall.service.listing import decode_page, encode_list
+from longcall.service.metrics import metrics_routes
+from longcall.service.observer import Observer
+from longcall.service.request_counts import CountRequests
 from longcall.service.running import Running
 
 __all__ = ["make_app"]
@@ -54,6 +60,8 @@ def make_app(
     *,
     config: ServiceConfig,
     running: Callable[[], AbstractAsyncContextManager[Running]],
+    verifier: Verifier | None,
+    observer: Observer,
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -61,6 +69,8 @@ def make_app(
         paths: of the handlers.
         config: the limits.
         running: entered when the application starts and left when it stops.
+        verifier: judges who may call; None: everybody may.
+        observer: is told of each request.
     """
 
     @asynccontextmanager
@@ -68,18 +78,27 @@ def make_app(
         async with running() as app.state.running:
             yield
 
-    routes = [Route(path, _start(path, config), methods=["POST"]) for path in paths]
+    routes: list[BaseRoute] = [Route(path, _start(path, config), methods=["POST"]) for path in paths]
     routes += [
         Route("/calls", _list, methods=["GET"]),
         Route("/calls/{id:path}", _status, methods=["GET"]),
         Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
         Route("/healthz", _health, methods=["GET"]),
+        *metrics_routes(observer, lambda request: _calls(request).levels),
     ]
+    middleware = [Middleware(CountRequests, observer=observer, routes=routes)]
+    if verifier is not None:
+        middleware.append(Middleware(Authentication, verifier=verifier, open_paths=config.auth.open_paths))
     handlers = dict.fromkeys(_STATUSES, _answer_error) | {
         HTTPException: _answer_http_error,
         Exception: _answer_crash,
     }
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type] # handlers by kind
+    return Starlette(
+        routes=routes,
+        middleware=middleware,
+        lifespan=lifespan,
+        exception_handlers=handlers,  # type: ignore[arg-type] # handlers by kind
+    )
 
 
 def _start(path: str, config: ServiceConfig) -> Endpoint:

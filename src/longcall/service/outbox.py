@@ -18,8 +18,10 @@ from typing import Final
 from longcall._core.clock import Clock
 from longcall.contract import ContractError, Failed, Problem
 from longcall.service.errors import StoreUnavailable
+from longcall.service.logs import log_context
 from longcall.service.reports import Publisher
 from longcall.service.store import CallStore, Due
+from longcall.service.tracing import Tracing
 from longcall.transport.errors import TopicNotFound, TransportDenied, TransportError, TransportUnavailable
 
 __all__ = ["Outbox"]
@@ -45,11 +47,12 @@ class _Pause:
 class Outbox:
     """The completions of all calls on their way out. What is due stays due until it is published."""
 
-    def __init__(self, store: CallStore, publisher: Publisher, *, clock: Clock) -> None:
+    def __init__(self, store: CallStore, publisher: Publisher, *, clock: Clock, tracing: Tracing) -> None:
         """Publish nothing yet: `start` does."""
         self._store = store
         self._publisher = publisher
         self._clock = clock
+        self._tracing = tracing
         self._held: set[str] = set()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, _Pause] = {}
@@ -127,14 +130,17 @@ class Outbox:
         known = self._held | self._busy.keys()
         for due in await self._store.due(limit=places - len(self._busy), but=known, not_to=paused):
             if due.correlation_id not in self._held:
-                self._busy[due.correlation_id] = asyncio.create_task(self._publish(due))
+                with log_context(
+                    correlid=due.correlation_id, attempt=due.attempt, traceparent=due.traceparent
+                ):
+                    self._busy[due.correlation_id] = asyncio.create_task(self._publish(due))
 
     async def _publish(self, due: Due) -> None:
         """Publish one completion and note it, or see to it that it is tried again."""
+        report = due.report(source=self._publisher.source)
         try:
-            await self._publisher.publish(
-                due.report(source=self._publisher.source), reply_topic=due.reply_topic
-            )
+            with self._tracing.publish(report, topic=self._publisher.topic_of(due.reply_topic)):
+                await self._publisher.publish(report, reply_topic=due.reply_topic)
         except ContractError as error:
             await self._replace(due, error)
         except Exception as error:  # the consumer loop's border: what is due stays due

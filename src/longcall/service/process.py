@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import operator
 import os
 import signal
@@ -24,6 +23,7 @@ from longcall.contract import CallRequest, ContractError, JsonValue, Problem, Pr
 from longcall.contract.progress import progress_from_wire
 from longcall.service.call import Handler
 from longcall.service.errors import CallFailed, ServiceConfigError
+from longcall.service.logs import LogContext, LogSettings
 
 __all__ = ["check_importable", "run_in_process"]
 
@@ -124,7 +124,8 @@ def _task_line(target: str, request: CallRequest, attempt: int) -> bytes:
     task: dict[str, JsonValue] = {
         "target": target,
         "path": [entry for entry in sys.path if entry],
-        "log_level": logging.getLogger().getEffectiveLevel(),
+        "log": LogSettings.current().to_wire(),
+        "about": LogContext.current().to_wire(),
         "correlation_id": request.correlation_id,
         "content_type": request.content_type,
         "body_base64": base64.b64encode(request.body).decode(),

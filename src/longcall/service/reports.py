@@ -14,6 +14,8 @@ from typing import Final
 
 from longcall._core.clock import Clock
 from longcall.contract import Accepted, ContractError, Heartbeat, Progress, Report, ReportBody, encode_report
+from longcall.service.observer import Observer, report_kind
+from longcall.transport.errors import TransportError
 from longcall.transport.port import Transport
 
 __all__ = ["Pending", "Publisher", "RunReports", "checked_traceparent"]
@@ -34,8 +36,9 @@ def checked_traceparent(traceparent: str) -> str:
 class Publisher:
     """Publishes reports, at most 32 at once: it takes no place where work could run."""
 
-    def __init__(self, transport: Transport, *, source: str, topic: str) -> None:
+    def __init__(self, transport: Transport, *, source: str, topic: str, observer: Observer) -> None:
         """Publish as `source`, to `topic` unless a call names another. The caller closes the transport."""
+        self._observer = observer
         self.source = source
         self._transport = transport
         self._topic = topic
@@ -52,9 +55,15 @@ class Publisher:
             ContractError: no message can carry it.
             TransportError: it is not published.
         """
-        message = encode_report(report)
-        async with self._places:
-            await self._transport.publish(self.topic_of(reply_topic), message)
+        kind = report_kind(report.body)
+        try:
+            message = encode_report(report)
+            async with self._places:
+                await self._transport.publish(self.topic_of(reply_topic), message)
+        except (ContractError, TransportError) as error:
+            self._observer.publish_failed(kind, error)
+            raise
+        self._observer.published(kind)
 
 
 @dataclass(slots=True)

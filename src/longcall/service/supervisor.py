@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import Accepted, Cancelled, Completion, Failed, Problem
+from longcall.contract import Accepted, CallState, Cancelled, Completion, Failed, Problem
 from longcall.service.config import ServiceConfig
 from longcall.service.engine import Engine
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec
 from longcall.service.housekeeping import Housekeeping
+from longcall.service.logs import log_context
+from longcall.service.observer import Observer, report_kind
 from longcall.service.outbox import Outbox
 from longcall.service.reports import Publisher, RunReports
 from longcall.service.run import Run
 from longcall.service.store import Assignment, CallStore
+from longcall.service.tracing import TracedWork, Tracing
 from longcall.service.wording import publishable
 
 __all__ = ["Supervisor"]
@@ -54,6 +57,8 @@ class Supervisor:
         publisher: Publisher,
         config: ServiceConfig,
         clock: Clock,
+        observer: Observer,
+        tracing: Tracing,
     ) -> None:
         """Start nothing yet.
 
@@ -64,6 +69,8 @@ class Supervisor:
             publisher: what reports go through.
             config: the limits.
             clock: the clocks to go by.
+            observer: is told what happens to calls.
+            tracing: makes a span of each attempt.
         """
         self.owner = secrets.token_hex(8)
         self.handlers = handlers
@@ -72,6 +79,8 @@ class Supervisor:
         self._publisher = publisher
         self._config = config
         self._clock = clock
+        self._observer = observer
+        self._tracing = tracing
         self._running: dict[str, _Running] = {}
         self._outbox: Outbox | None = None
         self._housekeeping: Housekeeping | None = None
@@ -115,7 +124,7 @@ class Supervisor:
     async def lead(self) -> None:
         """Publish completions, and forget old calls; see `Workforce.lead`."""
         if self._outbox is None:
-            self._outbox = Outbox(self._store, self._publisher, clock=self._clock)
+            self._outbox = Outbox(self._store, self._publisher, clock=self._clock, tracing=self._tracing)
             self._housekeeping = Housekeeping(self._store, self._config)
             self._outbox.start()
             self._housekeeping.start()
@@ -155,36 +164,61 @@ class Supervisor:
 
     def begin(self, work: Assignment) -> asyncio.Task[bool]:
         """Start a run; see `Workforce.begin`."""
+        self._observer.started(work.handler, waited_s=work.waited_s)
+        span = self._tracing.attempt(
+            correlation_id=work.correlation_id,
+            handler=work.handler,
+            attempt=work.attempt,
+            traceparent=work.request.traceparent,
+        )
+        about = log_context(
+            correlid=work.correlation_id,
+            handler=work.handler,
+            attempt=work.attempt,
+            traceparent=span.traceparent,
+        )
+        with about:  # the tasks that are begun here keep it
+            return self._start_run(work, span)
+
+    def _start_run(self, work: Assignment, span: TracedWork) -> asyncio.Task[bool]:
         spec = self.handlers[work.handler]
         reports = RunReports(
             self._publisher,
             correlation_id=work.correlation_id,
             attempt=work.attempt,
             reply_topic=work.request.reply_topic,
-            traceparent=work.request.traceparent,
+            traceparent=span.traceparent,
             clock=self._clock,
             interval_s=self._config.progress_interval_s,
         )
         if work.attempt == 1:
             reports.put(Accepted())
         run = Run(spec, work, store=self._store, reports=reports, heartbeat_s=self._config.heartbeat_s)
-        task = asyncio.create_task(self._carry_out(work, run, reports))
+        task = asyncio.create_task(self._carry_out(work, run, reports, span))
         self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)
         return task
 
     def _tasks(self) -> list[asyncio.Task[bool]]:
         return [running.task for running in self._running.values()]
 
-    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports) -> bool:
+    async def _carry_out(self, work: Assignment, run: Run, reports: RunReports, span: TracedWork) -> bool:
         """See one run to its end, and store that; raises nothing. False: it has no outcome."""
-        name = work.correlation_id
-        outcome = await run.wait()
+        name, began_s = work.correlation_id, self._clock.monotonic_s()
+        with span:
+            outcome = await run.wait()
+            if isinstance(outcome, Failed):
+                span.fail(outcome.problem.code or "failed")
+        ran_s = self._clock.monotonic_s() - began_s
         sequence = reports.close()
         outbox = self._outbox
         if outbox is not None:
             outbox.hold(name)
         try:
-            await self._store_outcome(work, outcome, sequence)
+            counts = await self._store_outcome(work, outcome, sequence, span.traceparent)
+            if counts and outcome is not None:
+                self._observer.ended(work.handler, state=CallState(report_kind(outcome)), ran_s=ran_s)
+            else:
+                self._observer.interrupted(work.handler)
             del self._running[name]
             await self._engine.changed()
             await reports.wait_until_sent()
@@ -195,8 +229,13 @@ class Supervisor:
             self._housekeeping.note_end()
         return outcome is not None
 
-    async def _store_outcome(self, work: Assignment, outcome: Completion | None, sequence: int) -> None:
-        """Store how a run ended, however long the store is away: its result is worth the wait."""
+    async def _store_outcome(
+        self, work: Assignment, outcome: Completion | None, sequence: int, traceparent: str
+    ) -> bool:
+        """Store how a run ended, however long the store is away: its result is worth the wait.
+
+        False: it counts for nothing.
+        """
         name, attempt = work.correlation_id, work.attempt
         for tries in itertools.count(1):
             try:
@@ -204,13 +243,15 @@ class Supervisor:
                     counts = await self._store.release(name, attempt=attempt)
                     said = "is left to the next start"
                 else:
-                    counts = await self._store.end(name, outcome, attempt=attempt, sequence=sequence)
+                    counts = await self._store.end(
+                        name, outcome, attempt=attempt, sequence=sequence, traceparent=traceparent
+                    )
                     said = _told(outcome)
             except StoreUnavailable as error:
                 log.error("Call %s: its outcome waits: %s", name, error)
                 if self._stopping and tries > _STOPPING_TRIES:
                     log.error("Call %s: its outcome is lost; the next start deals with it", name)
-                    return
+                    return False
                 await asyncio.sleep(_STORE_RETRY_S)
             else:
                 break
@@ -218,6 +259,7 @@ class Supervisor:
             log.info("Call %s: attempt %d %s", name, attempt, said)
         else:
             log.warning("Call %s: attempt %d was superseded; its outcome counts for nothing", name, attempt)
+        return counts
 
 
 def _told(outcome: Completion) -> str:

@@ -20,9 +20,11 @@ from longcall.contract import (
     Succeeded,
     decode_report,
 )
+from longcall.service.observer import NullObserver
 from longcall.service.outbox import Outbox
 from longcall.service.reports import Pending, Publisher, RunReports
 from longcall.service.store import MEMORY, open_store
+from longcall.service.tracing import NullTracing
 from longcall.transport import InboxSpec
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
@@ -40,8 +42,10 @@ class World:
         self.backend = MemoryBackend()
         self.transport = MemoryTransport(self.backend)
         self.store = open_store(MEMORY, service="s", clock=self.clock)
-        self.publisher = Publisher(self.transport, source="/services/tests", topic=TOPIC)
-        self.outbox = Outbox(self.store, self.publisher, clock=self.clock)
+        self.publisher = Publisher(
+            self.transport, source="/services/tests", topic=TOPIC, observer=NullObserver()
+        )
+        self.outbox = Outbox(self.store, self.publisher, clock=self.clock, tracing=NullTracing())
 
     async def end(self, name: str = "a", completion: Completion = DONE, *, topic: str = "") -> None:
         """Have a call whose completion is due."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from longcall.service.engine.port import Workforce
 from longcall.service.errors import StoreUnavailable
+from longcall.service.observer import Observer
 from longcall.service.store import CallStore
 
 __all__ = ["LocalEngine"]
@@ -24,15 +25,17 @@ _STORE_RETRY_S: Final = 1.0
 class LocalEngine:
     """Claims calls for the one workforce there is."""
 
-    def __init__(self, store: CallStore, *, max_interruptions: int) -> None:
+    def __init__(self, store: CallStore, *, max_interruptions: int, observer: Observer) -> None:
         """Hand out nothing yet.
 
         Args:
             store: that nobody else works on.
             max_interruptions: a call whose work died so often fails.
+            observer: is told of work that died.
         """
         self._store = store
         self._max_interruptions = max_interruptions
+        self._observer = observer
         self._woken = asyncio.Event()
         self._dispatching: asyncio.Task[None] | None = None
 
@@ -43,7 +46,7 @@ class LocalEngine:
             {path: spec.on_interrupt for path, spec in workforce.handlers.items()},
             max_interruptions=self._max_interruptions,
         )
-        found.log()
+        found.tell(self._observer)
         await workforce.lead()
         self._woken.set()
         self._dispatching = asyncio.create_task(self._dispatch(workforce))

@@ -29,6 +29,7 @@ from longcall.service.config import ServiceConfig
 from longcall.service.engine.port import Workforce
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec, OnInterrupt
+from longcall.service.observer import Observer
 from longcall.service.store import CallStore
 from longcall.service.store.postgres import CHANNEL, advisory_key
 
@@ -47,8 +48,9 @@ _AWAY: Final = (StoreUnavailable, ProcrastinateException, psycopg.Error, OSError
 class ReplicaEngine:
     """One replica's share of the engine."""
 
-    def __init__(self, store: CallStore, config: ServiceConfig) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, store: CallStore, config: ServiceConfig, *, observer: Observer) -> None:
+        """Connect to nothing yet; `observer` is told of work that died."""
+        self._observer = observer
         self._store = store
         self._config = config
         self._app = App(connector=PsycopgConnector(conninfo=config.store, min_size=1, max_size=6))
@@ -205,7 +207,7 @@ class ReplicaEngine:
         found = await self._store.recover(
             self._on_interrupt, max_interruptions=self._config.max_interruptions, only=correlation_id
         )
-        found.log()
+        found.tell(self._observer)
 
 
 def _queue(handler: str) -> str:

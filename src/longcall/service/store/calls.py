@@ -10,7 +10,19 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from longcall._core.clock import Clock
@@ -26,6 +38,7 @@ from longcall.contract import (
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import Database
+from longcall.service.store.levels import Levels, read_levels
 from longcall.service.store.rows import (
     completion_values,
     progress_value,
@@ -104,7 +117,7 @@ class CallStore:
 
     async def get(self, correlation_id: str) -> StoredCall | None:
         """Return a call; None when it is unknown, or ended long ago."""
-        query = select(calls).where(calls.c.correlid == correlation_id)
+        query = select(*_STATUS).where(calls.c.correlid == correlation_id)
         row = await self._database.read(lambda db: db.execute(query).one_or_none())
         return None if row is None else to_stored_call(row)
 
@@ -139,15 +152,21 @@ class CallStore:
         rows = await self._database.read(lambda db: db.execute(query).all())
         return {CallState(state): count for state, count in rows}
 
+    async def levels(self) -> Levels:
+        """Return how much waits, runs, and has to be published.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        now_s = self._now_s()
+        return await self._database.read(lambda db: read_levels(db, now_s=now_s))
+
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
-        oldest = (
-            select(calls.c.number)
-            .where(IS_WAITING, calls.c.handler.in_(sorted(handlers)))
-            .order_by(calls.c.number)
-            .limit(1)
-            .scalar_subquery()
-        )
+        # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
+        number = func.min(calls.c.number).label("number")
+        of_each = [select(number).where(IS_WAITING, calls.c.handler == name) for name in sorted(handlers)]
+        oldest = select(func.min(union_all(*of_each).subquery().c.number)).scalar_subquery()
         begin = (
             update(calls)
             .where(calls.c.number == oldest)
@@ -171,9 +190,27 @@ class CallStore:
             values["progress"] = progress_value(progress)
         return await self._change(correlation_id, attempt, values)
 
-    async def end(self, correlation_id: str, completion: Completion, *, attempt: int, sequence: int) -> bool:
-        """Note how a call ended, which makes its completion due; False: this run no longer counts."""
-        values = completion_values(completion, sequence=sequence, now=self._clock.now())
+    async def end(
+        self,
+        correlation_id: str,
+        completion: Completion,
+        *,
+        attempt: int,
+        sequence: int,
+        traceparent: str = "",
+    ) -> bool:
+        """Note how a call ended, which makes its completion due; False: this run no longer counts.
+
+        Args:
+            correlation_id: the call.
+            completion: how it ended.
+            attempt: which run says so.
+            sequence: of the completion among the reports of this run.
+            traceparent: of the run, for the completion; empty: that of the request stays.
+        """
+        values = self._completion(completion, sequence)
+        if traceparent:
+            values = {**values, "traceparent": traceparent}
         return await self._change(correlation_id, attempt, values)
 
     async def release(self, correlation_id: str, *, attempt: int) -> bool:
@@ -324,7 +361,7 @@ class CallStore:
             update(calls).where(is_it, IS_WAITING).values(self._completion(_CANCELLED, _FIRST_COMPLETION))
         )
         db.execute(update(calls).where(is_it, IS_RUNNING).values(cancel_requested=True))
-        return db.execute(select(calls).where(is_it)).one_or_none()
+        return db.execute(select(*_STATUS).where(is_it)).one_or_none()
 
     def _recover(
         self,
@@ -334,7 +371,9 @@ class CallStore:
         max_interruptions: int,
     ) -> Interrupted:
         rerun, failed, cancelled = [], [], []
+        handlers = {}
         for row in db.execute(select(*_DEAD).where(dead).with_for_update()).all():
+            handlers[row.correlid] = row.handler
             policy = on_interrupt.get(row.handler, "rerun")
             if row.cancel_requested:
                 cancelled.append(row.correlid)
@@ -350,7 +389,9 @@ class CallStore:
                 continue
             ended = self._completion(completion, _AFTER_A_DEAD_RUN)
             db.execute(update(calls).where(calls.c.number == row.number).values(ended))
-        return Interrupted(rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled))
+        return Interrupted(
+            rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled), handlers=handlers
+        )
 
     def _completion(self, completion: Completion, sequence: int) -> _Values:
         return completion_values(completion, sequence=sequence, now=self._clock.now())
@@ -362,6 +403,7 @@ class CallStore:
 _AFTER_A_DEAD_RUN: Final = 1_000_000_000
 """Sequence of a completion after a run whose last number nobody knows: above whatever it was."""
 
+_STATUS: Final = tuple(column for column in calls.c if column.name != "body")
 _ASSIGNMENT: Final = tuple(
     calls.c[name]
     for name in (
@@ -397,20 +439,19 @@ def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
 
 def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | None, bool]:
     """Return the row and whether it is new; no row when too many are open."""
-    find = select(calls).where(calls.c.correlid == new["correlid"])
-    known = db.execute(find).one_or_none()
-    if known is not None:
-        return known, False
-    if _count_open(db, max_open) >= max_open:
-        return None, False
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(calls.c.number)
-    is_new = db.execute(add).one_or_none() is not None
-    return db.execute(find).one(), is_new
+    add = dialect.insert(calls).values(new).on_conflict_do_nothing().returning(*_STATUS)
+    row = db.execute(add).one_or_none()
+    if row is None:
+        return db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one(), False
+    if _count_open(db, max_open) > max_open:
+        db.execute(delete(calls).where(calls.c.correlid == new["correlid"]))
+        return None, False
+    return row, True
 
 
 def _count_open(db: Connection, enough: int) -> int:
-    """Return how many calls have not ended; something more, if that is less than `enough` and cheaper."""
+    """Return how many calls have not ended; something more, if that is no more than `enough` and cheaper."""
     first, last = db.execute(
         select(
             select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
@@ -419,7 +460,7 @@ def _count_open(db: Connection, enough: int) -> int:
     ).one()
     if first is None:
         return 0
-    if last - first + 1 < enough:
+    if last - first < enough:
         return int(last - first + 1)
     return int(db.execute(select(func.count()).where(IS_OPEN)).scalar_one())
 

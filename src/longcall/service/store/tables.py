@@ -91,7 +91,7 @@ IS_DUE: Final = calls.c.ended_s.is_not(None) & calls.c.published_s.is_(None)
 IS_PUBLISHED: Final = calls.c.published_s.is_not(None)
 
 for _name, _columns, _where in (
-    ("longcall_waiting", (calls.c.number, calls.c.handler), IS_WAITING),
+    ("longcall_waiting", (calls.c.handler, calls.c.number), IS_WAITING),
     ("longcall_open", (calls.c.number,), IS_OPEN),
     ("longcall_running", (calls.c.number,), IS_RUNNING),
     ("longcall_due", (calls.c.number,), IS_DUE),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from longcall.contract import CallRequest, CallState, CallStatus, Completion, Report
+from longcall.service.observer import Observer
 
 __all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall"]
 
@@ -124,15 +126,23 @@ class Interrupted:
         rerun: they wait to be run again.
         failed: they failed.
         cancelled: their cancellation had been asked for.
+        handlers: the handler of each.
     """
 
     rerun: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+    handlers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def log(self) -> None:
-        """Say it in the log."""
-        fates = ((self.rerun, "is run again"), (self.failed, "has failed"), (self.cancelled, "is cancelled"))
-        for names, fate in fates:
+    def tell(self, observer: Observer) -> None:
+        """Say it in the log, and to an observer."""
+        for names, fate, state in (
+            (self.rerun, "is run again", None),
+            (self.failed, "has failed", CallState.FAILED),
+            (self.cancelled, "is cancelled", CallState.CANCELLED),
+        ):
             for name in names:
                 log.warning("Call %s: its process died; it %s", name, fate)
+                observer.interrupted(self.handlers[name])
+                if state is not None:
+                    observer.ended(self.handlers[name], state=state, ran_s=None)

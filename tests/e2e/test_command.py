@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -106,6 +107,13 @@ async def test_arguments_reach_argv_environment_and_standard_input() -> None:
 async def test_ten_megabytes_of_standard_input_may_be_read_or_left() -> None:
     assert (await run("wc -c", body=b"\xff" * 10_000_000, stdin=True)).value() == 10_000_000
     assert (await run("echo done", body=b"x" * 10_000_000, stdin=True)).value() == "done"
+
+
+async def test_input_that_is_left_leaves_no_unheard_error(caplog: pytest.LogCaptureFixture) -> None:
+    assert (await run("exec <&-; echo done", body=b"x" * 10_000_000, stdin=True)).value() == "done"
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records
 
 
 async def test_lines_are_log_or_progress() -> None:

@@ -201,6 +201,7 @@ class _Process:
                 await asyncio.wait({telling}, timeout=self._spec.grace_s + _GUARD_SLACK_S)
             os.close(control)
             await self._end(guard)
+            await asyncio.wait({feeding}, timeout=_LAST_WORDS_S)  # nobody reads now: it ends at once
             for task in (telling, feeding, *reading):
                 task.cancel()
             await asyncio.wait({telling, feeding, *reading})
@@ -268,3 +269,5 @@ async def _feed(guard: asyncio.subprocess.Process, body: bytes) -> None:
         guard.stdin.write(body)
         await guard.stdin.drain()
     guard.stdin.close()
+    with suppress(ConnectionError):  # asyncio keeps it a second time, and logs it if nobody asks
+        await guard.stdin.wait_closed()

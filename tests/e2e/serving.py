@@ -40,9 +40,9 @@ def serve_command(*arguments: str) -> list[str]:
 class Process:
     """A running service."""
 
-    def __init__(self, broker: str, *arguments: str, target: str = "workers:service") -> None:
+    def __init__(self, broker: str, *arguments: str, target: str | None = "workers:service") -> None:
         self.popen = subprocess.Popen(
-            serve_command(target, "--port", "0", "--topic", TOPIC, *arguments),
+            serve_command(*([target] if target else []), "--port", "0", "--topic", TOPIC, *arguments),
             cwd=HERE,
             env={**os.environ, "PUBSUB_EMULATOR_HOST": broker},
             stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ class Process:
 
 
 @contextmanager
-def serving(broker: str, *arguments: str, target: str = "workers:service") -> Iterator[Process]:
+def serving(broker: str, *arguments: str, target: str | None = "workers:service") -> Iterator[Process]:
     process = Process(broker, *arguments, target=target)
     try:
         yield process

@@ -23,10 +23,13 @@ class ServeError(LongcallError):
     """The service cannot be served as asked."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every process of a service has to be told."""
+def add_arguments(parser: argparse.ArgumentParser, *, or_command: bool = False) -> None:
+    """Add what every process of a service has to be told; with `or_command`, the service may be missing."""
     parser.add_argument(
-        "service", metavar="MODULE:SERVICE", help="where the Service is, e.g. my_module:service"
+        "service",
+        nargs="?" if or_command else None,
+        metavar="MODULE:SERVICE",
+        help="where the Service is, e.g. my_module:service",
     )
     parser.add_argument(
         "--topic", help="where to publish: id or path (default: $LONGCALL_TOPIC, then $GCP_TOPIC)"

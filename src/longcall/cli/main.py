@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from longcall import __version__
 from longcall._core.errors import LongcallError
-from longcall.cli import broker, demo, serve, worker
+from longcall.cli import broker, demo, serve, serve_command, worker
 
 __all__ = ["main"]
 
@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, serve, worker, broker):
         command.add_parser(subparsers)
-    args = parser.parse_args(argv)
+    words, command_line = serve_command.split_command(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(words, argparse.Namespace(command_line=command_line))
     try:
         status: int = args.run(args)
     except KeyboardInterrupt:

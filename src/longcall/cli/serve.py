@@ -7,6 +7,7 @@ import os
 import socket
 from dataclasses import replace
 
+from longcall.cli import serve_command
 from longcall.cli.loading import ServeError, add_arguments, config_of, load, prepare
 
 __all__ = ["add_parser", "run"]
@@ -34,12 +35,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "serve",
+        usage="%(prog)s [options] MODULE:SERVICE\n       %(prog)s [options] -- COMMAND ...",
         help="serve functions as long-running calls",
         description="Serve a Service over HTTP: 202 at once, work in the background, completion on Pub/Sub.",
-        epilog=_EXAMPLE,
+        epilog=f"{_EXAMPLE}\n{serve_command.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser)
+    add_arguments(parser, or_command=True)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port",
@@ -50,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--no-work", action="store_true", help="answer callers only; replicas that work run the calls"
     )
+    serve_command.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
         from longcall.service.server import serve
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
-    service = load(args.service)
+    if (args.service is None) == (args.command_line is None):
+        raise ServeError("give either MODULE:SERVICE, or a command after --")
+    command = args.command_line
+    service = load(args.service) if command is None else serve_command.make_service(command, args)
     config = replace(config_of(args), works=not args.no_work)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)

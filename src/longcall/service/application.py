@@ -76,7 +76,7 @@ def make_application(
             finally:
                 await service.stop()
 
-    return make_app(list(handlers), config=config, running=running, verifier=verifier, observer=observer)
+    return make_app(handlers, config=config, running=running, verifier=verifier, observer=observer)
 
 
 def _engine(store: CallStore, config: ServiceConfig, observer: Observer) -> Engine:

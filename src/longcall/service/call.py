@@ -111,7 +111,8 @@ class Call:
 
 
 HandlerResult: TypeAlias = JsonValue | Result
-Handler: TypeAlias = Callable[[Call], HandlerResult] | Callable[[Call], Awaitable[HandlerResult]]
+Handler: TypeAlias = Callable[..., HandlerResult] | Callable[..., Awaitable[HandlerResult]]
+"""Takes the call, or arguments out of its body: see `longcall.service.arguments`."""
 
 
 def to_succeeded(value: HandlerResult) -> Succeeded:

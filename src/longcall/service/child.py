@@ -25,7 +25,8 @@ from typing import Final, NoReturn, cast
 
 from longcall.contract import CallRequest, JsonValue, Progress
 from longcall.service.answers import AnswerWriter
-from longcall.service.call import Call, HandlerResult, failure_problem, to_succeeded
+from longcall.service.arguments import invoke
+from longcall.service.call import Call, Handler, HandlerResult, failure_problem, to_succeeded
 from longcall.service.errors import CallFailed
 from longcall.service.logs import LogContext, LogSettings
 from longcall.service.tracing import joined_trace
@@ -64,7 +65,7 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
     try:
         handler = _handler(task)
         with joined_trace(LogContext.from_wire(task["about"]).traceparent):
-            succeeded = to_succeeded(handler(call))
+            succeeded = to_succeeded(cast("HandlerResult", invoke(handler, call)))
     except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
     except Exception as error:  # the handler's border: whatever it raises fails its call
@@ -76,13 +77,13 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
     }
 
 
-def _handler(task: dict[str, JsonValue]) -> Callable[[Call], HandlerResult]:
+def _handler(task: dict[str, JsonValue]) -> Handler:
     path = task["path"]
     assert isinstance(path, list)  # our own parent wrote it
     sys.path.extend(str(entry) for entry in path if entry not in sys.path)
     home, _, name = str(task["target"]).rpartition(":")
     module = _load(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    return cast("Callable[[Call], HandlerResult]", operator.attrgetter(name)(module))
+    return cast("Handler", operator.attrgetter(name)(module))
 
 
 def _load(program: Path) -> ModuleType:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from longcall.service.arguments import ArgumentsOf
 from longcall.service.call import Handler
 from longcall.service.errors import ServiceConfigError
 from longcall.service.process import check_importable
@@ -27,6 +28,7 @@ class HandlerSpec:
         isolation: `process`: each call in a child process of its own; `task`: in the service's event loop.
         on_interrupt: what becomes of a call whose work died with the service.
         max_running: calls of it that run at once; None: as many as the service runs.
+        arguments: what the function takes.
     """
 
     path: str
@@ -34,6 +36,7 @@ class HandlerSpec:
     isolation: Isolation
     on_interrupt: OnInterrupt = "rerun"
     max_running: int | None = None
+    arguments: ArgumentsOf = field(default_factory=ArgumentsOf.of_the_call)
 
     @classmethod
     def of(
@@ -48,9 +51,10 @@ class HandlerSpec:
         """Return the spec; without `isolation`, `def` gets a process and `async def` a task.
 
         Raises:
-            ServiceConfigError: the settings do not go together.
+            ServiceConfigError: the settings do not go together, or the function's signature cannot work.
         """
-        is_async = inspect.iscoroutinefunction(function)
+        called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 - the method itself
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
         if isolation == "task" and not is_async:
             raise ServiceConfigError("isolation", "a synchronous function would hold up all others")
         if isolation not in (None, "process", "task"):
@@ -65,6 +69,7 @@ class HandlerSpec:
             isolation=isolation or ("task" if is_async else "process"),
             on_interrupt=on_interrupt,
             max_running=max_running,
+            arguments=ArgumentsOf.of(function),
         )
 
     @property

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import quote
@@ -29,11 +29,13 @@ from longcall.contract import (
     decode_request,
     resource_path,
 )
+from longcall.service.arguments import ArgumentError, InvalidArguments
 from longcall.service.auth import Verifier
 from longcall.service.auth.middleware import Authentication
 from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallConflict, ServiceConfigError, ServiceUnavailable, UnknownCall
+from longcall.service.handlers import HandlerSpec
 from longcall.service.listing import decode_page, encode_list
 from longcall.service.metrics import metrics_routes
 from longcall.service.observer import Observer
@@ -48,6 +50,7 @@ _RETRY_AFTER_S = 5
 _STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     MalformedRequest: (400, "Malformed request"),
     ContractError: (422, "Not acceptable"),
+    InvalidArguments: (422, "Bad arguments"),
     UnknownCall: (404, "Unknown call"),
     CallConflict: (422, "The correlation id is taken"),
     ServiceUnavailable: (503, "Not now"),
@@ -56,7 +59,7 @@ _STATUSES: Mapping[type[Exception], tuple[int, str]] = {
 
 
 def make_app(
-    paths: list[str],
+    handlers: Mapping[str, HandlerSpec],
     *,
     config: ServiceConfig,
     running: Callable[[], AbstractAsyncContextManager[Running]],
@@ -66,7 +69,7 @@ def make_app(
     """Return the ASGI application.
 
     Args:
-        paths: of the handlers.
+        handlers: by path.
         config: the limits.
         running: entered when the application starts and left when it stops.
         verifier: judges who may call; None: everybody may.
@@ -78,7 +81,9 @@ def make_app(
         async with running() as app.state.running:
             yield
 
-    routes: list[BaseRoute] = [Route(path, _start(path, config), methods=["POST"]) for path in paths]
+    routes: list[BaseRoute] = [
+        Route(path, _start(spec, config), methods=["POST"]) for path, spec in handlers.items()
+    ]
     routes += [
         Route("/calls", _list, methods=["GET"]),
         Route("/calls/{id:path}", _status, methods=["GET"]),
@@ -89,7 +94,7 @@ def make_app(
     middleware = [Middleware(CountRequests, observer=observer, routes=routes)]
     if verifier is not None:
         middleware.append(Middleware(Authentication, verifier=verifier, open_paths=config.auth.open_paths))
-    handlers = dict.fromkeys(_STATUSES, _answer_error) | {
+    answers = dict.fromkeys(_STATUSES, _answer_error) | {
         HTTPException: _answer_http_error,
         Exception: _answer_crash,
     }
@@ -97,17 +102,18 @@ def make_app(
         routes=routes,
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers=handlers,  # type: ignore[arg-type] # handlers by kind
+        exception_handlers=answers,  # type: ignore[arg-type] # handlers by kind
     )
 
 
-def _start(path: str, config: ServiceConfig) -> Endpoint:
+def _start(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
     async def start(request: Request) -> Response:
         body = await _read_body(request, config.max_body_bytes)
         call_request = decode_request(request.query_params, request.headers, body)
         if call_request.reply_topic:
             _check_reply_topic(call_request.reply_topic, config)
-        call = await _calls(request).accept(call_request, path=path)
+        spec.arguments.bind(body, call_request.content_type)
+        call = await _calls(request).accept(call_request, path=spec.path)
         location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
         return _status_answer(call.status, code=200 if call.status.state.is_final else 202, location=location)
 
@@ -172,7 +178,8 @@ def _status_answer(status: CallStatus, *, code: int, location: str | None = None
 async def _answer_error(_request: Request, error: Exception) -> Response:
     kind = next(kind for kind in type(error).__mro__ if kind in _STATUSES)
     status, title = _STATUSES[kind]
-    return _problem_answer(status, title, str(error))
+    errors = error.errors if isinstance(error, InvalidArguments) else None
+    return _problem_answer(status, title, str(error), errors=errors)
 
 
 async def _answer_http_error(_request: Request, error: HTTPException) -> Response:
@@ -186,8 +193,15 @@ async def _answer_crash(_request: Request, _error: Exception) -> Response:
 
 
 def _problem_answer(
-    status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[ArgumentError] | None = None,
 ) -> Response:
     problem = Problem(title=title, detail=detail, status=status, retryable=status in {429, 500, 503})
     headers = {**(headers or {}), **({"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {})}
-    return Response(json.dumps(problem.to_wire()), status, headers, PROBLEM_TYPE)
+    # An extension member (RFC 9457 section 3.2), in the form of that section's example.
+    wire = {**problem.to_wire(), **({"errors": errors} if errors else {})}
+    return Response(json.dumps(wire), status, headers, PROBLEM_TYPE)

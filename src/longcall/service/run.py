@@ -8,6 +8,7 @@ import logging
 from typing import Any, Final
 
 from longcall.contract import Completion, Failed, Heartbeat, Problem, Progress, Succeeded
+from longcall.service.arguments import invoke
 from longcall.service.call import Call, failure_problem, to_succeeded
 from longcall.service.errors import CallFailed, StoreUnavailable
 from longcall.service.handlers import HandlerSpec
@@ -91,7 +92,8 @@ class Run:
             return await run_in_process(
                 self._spec.target, request, attempt=attempt, on_progress=self._put_progress
             )
-        value = self._spec.function(Call(request, attempt=attempt, on_progress=self._put_progress))
+        call = Call(request, attempt=attempt, on_progress=self._put_progress)
+        value = invoke(self._spec.function, call, self._spec.arguments)
         assert inspect.isawaitable(value)  # only asynchronous handlers run as tasks
         return to_succeeded(await value)
 

@@ -80,9 +80,9 @@ class KillingStore(CallStore):
             die_at(INSTANTS[2], correlation_id)
         return work
 
-    async def end(self, correlation_id: str, completion: Any, *, attempt: int, sequence: int) -> bool:
+    async def end(self, correlation_id: str, completion: Any, **about: Any) -> bool:
         die_at(INSTANTS[4], correlation_id)
-        ended = await super().end(correlation_id, completion, attempt=attempt, sequence=sequence)
+        ended = await super().end(correlation_id, completion, **about)
         die_at(INSTANTS[5], correlation_id)
         return ended
 

@@ -253,6 +253,10 @@ class Supervisor:
                     log.error("Call %s: its outcome is lost; the next start deals with it", name)
                     return False
                 await asyncio.sleep(_STORE_RETRY_S)
+            # The border of a run: a defect that one outcome meets holds up nothing else, and is heard of.
+            except Exception:
+                log.exception("Call %s: its outcome cannot be stored; the next start deals with it", name)
+                return False
             else:
                 break
         if counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.service.handlers import Work, make_service
@@ -21,6 +21,7 @@ from longcall.contract import (
     Succeeded,
     is_completion,
 )
+from longcall.service.store import CallStore
 from longcall.transport import InboxSpec
 from longcall.transport.memory import MemoryTransport
 
@@ -189,3 +190,21 @@ async def test_neither_arguments_nor_results_are_logged(
         assert "swordfish" in json.dumps((await desk.completion("a")).value())  # type: ignore[union-attr]
     assert "Call a: attempt 1 succeeded" in caplog.text
     assert "swordfish" not in caplog.text
+
+
+async def test_outcome_that_meets_a_defect_is_heard_of_and_holds_up_nothing_else(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    really_end = CallStore.end
+
+    async def end(self: CallStore, correlation_id: str, *what: Any, **about: Any) -> bool:
+        if correlation_id == "a":
+            raise TypeError("a defect")
+        return await really_end(self, correlation_id, *what, **about)
+
+    monkeypatch.setattr(CallStore, "end", end)
+    async with open_desk(make_service(Work()), max_tasks=1) as desk:
+        await desk.start("/echo", "a")
+        await desk.start("/echo", "b")
+        assert isinstance(await desk.completion("b"), Succeeded)
+    assert "Call a: its outcome cannot be stored" in caplog.text

@@ -49,7 +49,7 @@ def running(program: Path, broker: str) -> Iterator[tuple[subprocess.Popen[bytes
             end_s = time.monotonic() + WAIT_S
             while True:
                 try:
-                    http.get("/healthz")
+                    http.get("/health")
                     break
                 except httpx2.ConnectError:
                     assert process.poll() is None
@@ -136,7 +136,7 @@ def test_blueprint_is_guarded_and_counted_as_any_service(
     monkeypatch.setenv("LONGCALL_AUTH", "bearer")
     monkeypatch.setenv("LONGCALL_AUTH_TOKENS", "a-token-that-nobody-guesses")
     with running(quick, broker) as (_, http):
-        assert http.get("/healthz").status_code == 200
+        assert http.get("/health").status_code == 200
         for method, path in (("POST", "/serve?correlid=a"), ("GET", "/calls"), ("GET", "/metrics")):
             assert http.request(method, path).status_code == 401
         assert http.post("/serve?correlid=a", headers=token).status_code == 202

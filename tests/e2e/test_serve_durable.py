@@ -44,6 +44,18 @@ async def test_calls_that_run_and_wait_are_done_after_kill_9(
             assert (answer.status_code, answer.headers["location"]) == (200, "/calls/a")
 
 
+async def test_handler_can_tell_that_it_is_cancelled(
+    broker: str, store: tuple[str, str], tmp_path: Path
+) -> None:
+    with serving(broker, *store) as service:
+        async with calling(service, broker) as caller:
+            await caller.start("/tells", "a", json=str(tmp_path / "told"))
+            await caller.worker("a")
+            await caller.http.delete("/calls/a")
+            assert isinstance(await caller.completion("a"), Cancelled)
+    assert (tmp_path / "told").read_text() == "cancelled: True"
+
+
 async def test_stopping_service_leaves_to_the_next_start_what_does_not_end_in_time(
     broker: str,
     store: tuple[str, str],

@@ -69,7 +69,7 @@ async def test_service_with_a_file_of_tokens(
     secret = "the-result-is-a-secret"
     async with opened(broker, "--log-level", "debug") as (service, caller):
         http = caller.http
-        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/health")).status_code == 200
         for method, path in (("POST", "/echo?correlid=a"), ("GET", "/calls"), ("GET", "/metrics")):
             answer = await http.request(method, path)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (

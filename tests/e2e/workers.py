@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 from longcall.contract import JsonValue
 from longcall.service import Call, CallFailed, Result, Service
@@ -64,6 +65,17 @@ def waits(call: Call) -> JsonValue:
     while not os.path.exists(str(call.arguments)):  # noqa: PTH110 # one line
         time.sleep(0.02)
     return "done"
+
+
+@service.handler("/tells")
+def tells(call: Call) -> JsonValue:
+    """Work for ever, and say in the file that the arguments name why it ends."""
+    call.progress(0, message=str(os.getpid()))
+    try:
+        while True:
+            time.sleep(60)
+    finally:
+        Path(str(call.arguments)).write_text(f"cancelled: {call.cancelled}")
 
 
 @service.handler("/fails")

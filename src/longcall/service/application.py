@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from longcall._core.clock import Clock
 from longcall.service.auth import make_verifier
 from longcall.service.calls import Calls
+from longcall.service.cloud_run import standstill_advice, start_warnings
 from longcall.service.config import ServiceConfig
 from longcall.service.engine import Engine, LocalEngine
 from longcall.service.errors import ServiceConfigError
@@ -21,6 +22,7 @@ from longcall.service.metrics import make_observer
 from longcall.service.observer import Observer
 from longcall.service.reports import Publisher
 from longcall.service.running import Running
+from longcall.service.standstill import watching_for_standstill
 from longcall.service.store import CallStore, is_shared, open_store
 from longcall.service.supervisor import Supervisor
 from longcall.service.tracing import make_tracing
@@ -70,9 +72,15 @@ def make_application(
                 Calls(calls, config=config, engine=engine, observer=observer, tracing=tracing),
                 supervisor,
             )
+            for warning in start_warnings(config, os.environ):
+                log.warning("%s", warning)
+            watch = watching_for_standstill(
+                is_working=supervisor.is_working, advice=standstill_advice(os.environ), clock=clock
+            )
             try:
                 await supervisor.start()
-                yield service
+                async with watch:
+                    yield service
             finally:
                 await service.stop()
 

@@ -66,7 +66,12 @@ class Call:
     """
 
     def __init__(
-        self, request: CallRequest, *, attempt: int, on_progress: Callable[[Progress], None]
+        self,
+        request: CallRequest,
+        *,
+        attempt: int,
+        on_progress: Callable[[Progress], None],
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.id: str = request.correlation_id
         self.attempt: int = attempt
@@ -74,6 +79,17 @@ class Call:
         self.content_type: str = request.content_type
         self.deadline: datetime | None = request.deadline
         self._on_progress = on_progress
+        self._is_cancelled = is_cancelled
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this run shall end: the call is cancelled, or the service stops. It stays so.
+
+        A handler need not look: it is stopped (`asyncio.CancelledError` in a task, `SystemExit` in a
+        process's main thread, and SIGKILL five seconds later). A loop in a thread of its own, or a clean-up
+        that wants to know why it runs, may.
+        """
+        return self._is_cancelled()
 
     @property
     def arguments(self) -> JsonValue:

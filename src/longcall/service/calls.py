@@ -110,6 +110,16 @@ class Calls:
         """Return how much there is to do."""
         return await self._store.levels()
 
+    async def check_ready(self) -> None:
+        """Return if a new call would be taken in now, as far as it can be told.
+
+        Raises:
+            ServiceUnavailable: the service stops, or the store cannot be read.
+        """
+        if self._stopping:
+            raise ServiceUnavailable("the service is stopping")
+        await self._store.get("")
+
     def stop_accepting(self) -> None:
         """Refuse new calls from now on; how the known ones stand can still be asked."""
         self._stopping = True

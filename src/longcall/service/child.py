@@ -38,6 +38,7 @@ log = logging.getLogger("longcall.service")
 _PR_SET_PDEATHSIG: Final = 1
 _STDIN: Final = 0
 _PROGRAM: Final = "__longcall_program__"
+_stopped = threading.Event()
 
 
 def main() -> int:
@@ -61,7 +62,9 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
         content_type=str(task["content_type"]),
         deadline=datetime.fromisoformat(str(deadline)) if deadline else None,
     )
-    call = Call(request, attempt=int(str(task["attempt"])), on_progress=on_progress)
+    call = Call(
+        request, attempt=int(str(task["attempt"])), on_progress=on_progress, is_cancelled=_stopped.is_set
+    )
     try:
         handler = _handler(task)
         with joined_trace(LogContext.from_wire(task["about"]).traceparent):
@@ -132,6 +135,7 @@ def _watch_parent(lifeline: int) -> NoReturn:
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    _stopped.set()
     sys.exit(128 + number)
 
 

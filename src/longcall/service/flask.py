@@ -51,7 +51,7 @@ def blueprint(service: Service, config: ServiceConfig | None = None) -> Blueprin
     def hand_over(**_parts: str) -> Response:
         return Response.from_app(running.wsgi, request.environ)  # type: ignore[arg-type] # its own types of WSGI
 
-    for path in (*service.handlers, "/healthz", "/metrics", "/calls", "/calls/<path:name>"):
+    for path in (*service.handlers, "/health", "/ready", "/metrics", "/calls", "/calls/<path:name>"):
         found.add_url_rule(path, endpoint=path.replace(".", "-"), view_func=hand_over, methods=_METHODS)
 
     @found.record_once

@@ -88,7 +88,8 @@ def make_app(
         Route("/calls", _list, methods=["GET"]),
         Route("/calls/{id:path}", _status, methods=["GET"]),
         Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
-        Route("/healthz", _health, methods=["GET"]),
+        Route("/health", _health, methods=["GET"]),
+        Route("/ready", _ready, methods=["GET"]),
         *metrics_routes(observer, lambda request: _calls(request).levels),
     ]
     middleware = [Middleware(CountRequests, observer=observer, routes=routes)]
@@ -138,6 +139,11 @@ async def _cancel(request: Request) -> Response:
 
 async def _health(_request: Request) -> Response:
     return PlainTextResponse("ok")
+
+
+async def _ready(request: Request) -> Response:
+    await _calls(request).check_ready()
+    return PlainTextResponse("ready")
 
 
 def _calls(request: Request) -> Calls:

@@ -92,7 +92,9 @@ class Run:
             return await run_in_process(
                 self._spec.target, request, attempt=attempt, on_progress=self._put_progress
             )
-        call = Call(request, attempt=attempt, on_progress=self._put_progress)
+        call = Call(
+            request, attempt=attempt, on_progress=self._put_progress, is_cancelled=self._early_end.done
+        )
         value = invoke(self._spec.function, call, self._spec.arguments)
         assert inspect.isawaitable(value)  # only asynchronous handlers run as tasks
         return to_succeeded(await value)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 _Handler = TypeVar("_Handler", bound=Handler)
-_RESERVED = ("/calls", "/healthz", "/metrics")
+_RESERVED = ("/calls", "/health", "/metrics", "/ready")
 _MAX_NAME_LENGTH = 80
 
 

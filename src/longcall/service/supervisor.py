@@ -150,6 +150,10 @@ class Supervisor:
                 if name in self._running:
                     self._running[name].run.end_early(Cancelled(detail="by request"))
 
+    def is_working(self) -> bool:
+        """Tell whether a call is at work here."""
+        return bool(self._running)
+
     def with_a_place(self) -> Collection[str]:
         """Return the handlers that may start one more call; see `Workforce.with_a_place`."""
         kinds = Counter(running.spec.isolation for running in self._running.values())

@@ -21,6 +21,7 @@ class Work:
     started: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: list[bool] = field(default_factory=list)
 
 
 def make_service(work: Work) -> Service:
@@ -39,7 +40,10 @@ def make_service(work: Work) -> Service:
     async def held(call: Call) -> JsonValue:
         work.started.append(call.id)
         work.begun.set()
-        await work.released.wait()
+        try:
+            await work.released.wait()
+        finally:
+            work.cancelled.append(call.cancelled)
         return "released"
 
     @service.handler("/steps")

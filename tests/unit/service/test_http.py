@@ -119,6 +119,10 @@ async def test_delete_cancels_once_and_is_idempotent(open_desk: OpenDesk) -> Non
         assert isinstance(await desk.completion("a"), Cancelled)
         again = await desk.http.delete(location)
         assert (again.status_code, state(again)) == (200, CallState.CANCELLED)
+        await desk.start("/held", "b")
+        work.released.set()
+        await desk.completion("b")
+    assert work.cancelled == [True, False]
 
 
 async def test_call_that_waits_for_its_turn_is_cancelled_unstarted(open_desk: OpenDesk) -> None:
@@ -178,9 +182,14 @@ async def test_any_correlation_id_has_its_own_location(open_desk: OpenDesk, name
         assert CallStatus.from_wire(found.json()).correlation_id == name
 
 
-async def test_health_is_answered(open_desk: OpenDesk) -> None:
+async def test_probes_tell_a_process_that_answers_from_one_that_takes_calls(open_desk: OpenDesk) -> None:
     async with open_desk(make_service(Work())) as desk:
-        assert (await desk.http.get("/healthz")).status_code == 200
+        assert (await desk.http.get("/health")).status_code == 200
+        assert (await desk.http.get("/ready")).status_code == 200
+        await desk.running.stop()
+        assert (await desk.http.get("/health")).status_code == 200
+        refused = await desk.http.get("/ready")
+        assert (refused.status_code, refused.json()["detail"]) == (503, "the service is stopping")
 
 
 def mounting(app: Starlette) -> AsyncClient:

@@ -71,7 +71,7 @@ def test_service_without_handlers_is_refused() -> None:
         Service("s").asgi(CONFIG)
 
 
-@pytest.mark.parametrize("path", ["", "train", "/calls", "/calls/x", "/healthz", "/{id}"])
+@pytest.mark.parametrize("path", ["", "train", "/calls", "/calls/x", "/health", "/{id}"])
 def test_path_that_is_none_or_the_services_own_is_refused(path: str) -> None:
     with pytest.raises(ServiceConfigError, match="path"):
         Service("s").handler(path)

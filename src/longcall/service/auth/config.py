@@ -100,7 +100,8 @@ class AuthConfig:
     @property
     def open_paths(self) -> frozenset[str]:
         """The paths that are answered to everybody."""
-        return frozenset({"/healthz", "/metrics"} if self.open_metrics else {"/healthz"})
+        probes = {"/health", "/ready"}
+        return frozenset(probes | {"/metrics"} if self.open_metrics else probes)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

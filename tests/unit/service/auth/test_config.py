@@ -35,7 +35,7 @@ def test_google_settings_are_read_from_the_environment() -> None:
 
     assert config.audiences == ("https://a", "https://b")
     assert config.allowed_callers == {"airflow@p.iam.gserviceaccount.com"}
-    assert config.open_paths == {"/healthz", "/metrics"}
+    assert config.open_paths == {"/health", "/ready", "/metrics"}
 
 
 def test_representation_shows_no_token() -> None:

@@ -35,7 +35,7 @@ def guarded(config: AuthConfig) -> Starlette:
             Route("/calls", _answer),
             Route("/calls/{id:path}", _answer, methods=["GET", "DELETE"]),
             Route("/metrics", _answer),
-            Route("/healthz", _answer),
+            Route("/health", _answer),
             WebSocketRoute("/socket", _answer),
         ]
     )
@@ -62,11 +62,11 @@ REQUESTS = [
     ("GET", "/calls"),
     ("GET", "/calls/an-id"),
     ("DELETE", "/calls/an-id"),
-    ("GET", "/calls//healthz"),
-    ("GET", "/healthz/"),
+    ("GET", "/calls//health"),
+    ("GET", "/health/"),
     ("GET", "/metrics"),
     ("GET", "/unknown"),
-    ("GET", "/%2e/healthz"),
+    ("GET", "/%2e/health"),
 ]
 
 
@@ -91,8 +91,8 @@ async def test_request_with_the_token_reaches_the_application(
 
 
 async def test_health_is_told_to_everybody(http: AsyncClient) -> None:
-    assert (await http.get("/healthz")).status_code == 200
-    assert (await http.get("/healthz", headers={"Authorization": "Bearer wrong"})).status_code == 200
+    assert (await http.get("/health")).status_code == 200
+    assert (await http.get("/health", headers={"Authorization": "Bearer wrong"})).status_code == 200
 
 
 async def test_metrics_are_open_if_configured() -> None:
@@ -164,7 +164,7 @@ async def test_tokens_that_cannot_be_read_are_a_reason_to_come_again(tmp_path: P
 async def test_mounted_application_knows_its_own_paths() -> None:
     inner = guarded(AuthConfig(mode="bearer", tokens=(TOKEN,)))
     async with opened(Starlette(routes=[Mount("/jobs", app=inner)])) as http:
-        assert (await http.get("/jobs/healthz")).status_code == 200
+        assert (await http.get("/jobs/health")).status_code == 200
         assert (await http.get("/jobs/calls")).status_code == 401
         assert (await http.get("/jobs/calls", headers=GOOD)).status_code == 200
 

@@ -17,7 +17,7 @@ from longcall.cli.stack.ports import free_ports
 
 HERE = Path(__file__).parent
 PROJECT = "tests"
-ARTICLE_PORT = free_ports(1)[0]
+ARTICLE_PORT, COMMAND_PORT = free_ports(2)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,7 @@ def stack() -> Iterator[LocalStack]:
         "PYTHONPATH": str(HERE),
         "AIRFLOW_CONN_SERVICE": "{service_url}",
         "AIRFLOW_CONN_ARTICLE": f"http://127.0.0.1:{ARTICLE_PORT}",
+        "AIRFLOW_CONN_COMMAND": f"http://127.0.0.1:{COMMAND_PORT}",
         "AIRFLOW_CONN_BAD_URL": "http://no%20such%20host",
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", '
         '"extra": {"is_anonymous": true, "project": "tests"}}',

@@ -56,6 +56,15 @@ with DAG("service_fails"):
 with DAG("service_fails_for_good"):
     LongCallOperator(task_id="call", endpoint="/fails-for-good", **SERVICE, **RETRIES)
 
+with DAG("shell_script"):
+    LongCallOperator(
+        task_id="call",
+        endpoint="/serve",
+        topic="reports",
+        http_conn_id="command",
+        data={"folder": "{{ dag_run.conf['folder'] }}", "date": "2026-01-31"},
+    )
+
 with DAG("forever"):
     LongCallOperator(task_id="call", endpoint="/forever", **SERVICE)
 

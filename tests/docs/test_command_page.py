@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("subcommand")
     for option in ("--host", "--port", "--topic", "--project"):
         parser.add_argument(option)
+    serve_command.add_listen(parser)
     serve_command.add_options(parser)
     return parser
 
@@ -120,6 +121,7 @@ def test_only_serve_has_a_command() -> None:
 
 def test_every_option_is_named_on_the_page() -> None:
     parser = argparse.ArgumentParser(add_help=False)
+    serve_command.add_listen(parser)
     serve_command.add_options(parser)
     own = {name for action in parser._actions for name in action.option_strings}
     assert len(own) == 10

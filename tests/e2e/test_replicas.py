@@ -101,22 +101,13 @@ async def test_replica_that_was_only_slow_finds_itself_fenced(
 
 
 def longcall(command: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "longcall.cli.main", command, "workers:service", "--topic", TOPIC, *options]
+    return [sys.executable, "-m", "longcall.cli.main", command, "--topic", TOPIC, *options]
 
 
 @contextmanager
 def worker(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "longcall.cli.main",
-            "worker",
-            "workers:service",
-            "--topic",
-            TOPIC,
-            *arguments,
-        ],
+        longcall("worker", *arguments),
         cwd=HERE,
         env={**os.environ, "PUBSUB_EMULATOR_HOST": broker},
         stdout=subprocess.PIPE,
@@ -125,7 +116,7 @@ def worker(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("Working on /echo, ")
+        assert process.stdout.readline().startswith("Working on /")
         yield process
     finally:
         process.kill()
@@ -137,7 +128,7 @@ async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -
         async with calling(web, broker) as caller:
             await caller.start("/echo", "a", json=1)
             assert CallStatus.from_wire((await caller.http.get("/calls/a")).json()).attempt == 0
-            with worker(broker, *store) as process:
+            with worker(broker, "workers:service", *store) as process:
                 assert isinstance(await caller.completion("a"), Succeeded)
                 process.send_signal(signal.SIGTERM)
                 _, log = process.communicate(timeout=WAIT_S)
@@ -146,11 +137,19 @@ async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -
             assert "working on a" not in web.log
 
 
+async def test_command_has_workers_of_its_own(broker: str, store: tuple[str, ...]) -> None:
+    command = (*store, "--", "sh", "-c", "echo $PPID")
+    with serving(broker, "--no-work", *command, target=None) as web, worker(broker, *command):
+        async with calling(web, broker) as caller:
+            await caller.start("/serve", "a")
+            assert isinstance(await caller.completion("a"), Succeeded)
+
+
 @pytest.mark.parametrize("arguments", [("worker",), ("serve", "--no-work", "--port", "0")])
 def test_worker_alone_needs_a_store_that_is_shared(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     command, *options = arguments
     done = subprocess.run(
-        longcall(command, *options),
+        longcall(command, "workers:service", *options),
         cwd=HERE,
         env={**os.environ, "PUBSUB_EMULATOR_HOST": "127.0.0.1:1"},
         capture_output=True,

@@ -12,24 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longcall._core.errors import LongcallError
+from longcall.cli import serve_command
 
 if TYPE_CHECKING:
     from longcall.service import Service, ServiceConfig
 
-__all__ = ["ServeError", "add_arguments", "config_of", "load", "prepare"]
+__all__ = ["ServeError", "add_arguments", "config_of", "prepare", "service_of"]
 
 
 class ServeError(LongcallError):
     """The service cannot be served as asked."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, or_command: bool = False) -> None:
-    """Add what every process of a service has to be told; with `or_command`, the service may be missing."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every process of a service has to be told."""
     parser.add_argument(
         "service",
-        nargs="?" if or_command else None,
+        nargs="?",
         metavar="MODULE:SERVICE",
-        help="where the Service is, e.g. my_module:service",
+        help="where the Service is, e.g. my_module:service; not with a command",
     )
     parser.add_argument(
         "--topic", help="where to publish: id or path (default: $LONGCALL_TOPIC, then $GCP_TOPIC)"
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, or_command: bool = False) 
         help="json: one object a line, as Google Cloud Logging reads them (default: $LONGCALL_LOG_FORMAT, "
         "then text)",
     )
+    serve_command.add_options(parser)
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -94,7 +96,20 @@ def config_of(args: argparse.Namespace) -> ServiceConfig:
     return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
-def load(target: str) -> Service:
+def service_of(args: argparse.Namespace) -> Service:
+    """Return the service that the command line names: one in a module, or a command after `--`.
+
+    Raises:
+        LongcallError: there is none, or not one.
+    """
+    if (args.service is None) == (args.command_line is None):
+        raise ServeError("give either MODULE:SERVICE, or a command after --")
+    if args.command_line is None:
+        return _load(args.service)
+    return serve_command.make_service(args.command_line, args)
+
+
+def _load(target: str) -> Service:
     """Import the service that `MODULE:SERVICE` names, from the current folder or the path.
 
     Raises:

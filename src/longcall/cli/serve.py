@@ -8,7 +8,7 @@ import socket
 from dataclasses import replace
 
 from longcall.cli import serve_command
-from longcall.cli.loading import ServeError, add_arguments, config_of, load, prepare
+from longcall.cli.loading import ServeError, add_arguments, config_of, prepare, service_of
 
 __all__ = ["add_parser", "run"]
 
@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=f"{_EXAMPLE}\n{serve_command.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser, or_command=True)
+    add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port",
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--no-work", action="store_true", help="answer callers only; replicas that work run the calls"
     )
-    serve_command.add_options(parser)
+    serve_command.add_listen(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,10 +67,7 @@ def run(args: argparse.Namespace) -> int:
         from longcall.service.server import serve
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
-    if (args.service is None) == (args.command_line is None):
-        raise ServeError("give either MODULE:SERVICE, or a command after --")
-    command = args.command_line
-    service = load(args.service) if command is None else serve_command.make_service(command, args)
+    service = service_of(args)
     config = replace(config_of(args), works=not args.no_work)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)

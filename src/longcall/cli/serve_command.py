@@ -1,4 +1,4 @@
-"""`longcall serve [OPTIONS] -- COMMAND...`: a command line becomes a service of one handler."""
+"""`longcall serve` and `worker` with `-- COMMAND...`: a command line becomes a service of one handler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from longcall.service import Service
 
-__all__ = ["EXAMPLE", "add_options", "make_service", "split_command"]
+__all__ = ["EXAMPLE", "add_listen", "add_options", "make_service", "split_command"]
 
 EXAMPLE: Final = """\
 a command line is served in the same way; {date} is an argument of the call:
@@ -28,31 +28,35 @@ a command line is served in the same way; {date} is an argument of the call:
   exit status 0: succeeded; 75: failed, may be tried again; others: failed for good
   cancel      SIGTERM to the process group, SIGKILL after --grace seconds
 """
-_SERVE: Final = "serve"
+_SERVING: Final = frozenset({"serve", "worker"})
 _LOOPBACK: Final = "127.0.0.1"
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
     """Return the words of `longcall` itself, and what stands after `--`; None without one.
 
-    Only `longcall serve` takes a command; the words of other subcommands stay as they are.
+    Only `serve` and `worker` take a command; the words of other subcommands stay as they are.
     """
     words = list(argv)
     subcommand = next((word for word in words if not word.startswith("-")), None)
-    if subcommand != _SERVE or "--" not in words:
+    if subcommand not in _SERVING or "--" not in words:
         return words, None
     at = words.index("--")
     return words[:at], words[at + 1 :]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a served command, and `--listen`, to the parser of `serve`."""
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    """Add `--listen`, which sets `host` and `port`."""
     parser.add_argument(
         "--listen",
         action=_Listen,
         metavar="[HOST]:PORT",
         help=f"--host and --port in one (without HOST: {_LOOPBACK}); 0.0.0.0:PORT is reached from elsewhere",
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a served command."""
     group = parser.add_argument_group("options of a command after --")
     group.add_argument(
         "--path", default="/serve", help="where calls are posted (default: %(default)s)", dest="command_path"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from longcall.cli.loading import ServeError, add_arguments, config_of, load, prepare
+from longcall.cli.loading import ServeError, add_arguments, config_of, prepare, service_of
 
 __all__ = ["add_parser", "run"]
 
@@ -20,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "worker",
+        usage="%(prog)s [options] MODULE:SERVICE\n       %(prog)s [options] -- COMMAND ...",
         help="run the calls that others accept",
         description="Run the calls of a service, and answer nobody. The store must be PostgreSQL.",
         epilog=_EXAMPLE,
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         from longcall.service.store import is_shared
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
-    service = load(args.service)
+    service = service_of(args)
     config = config_of(args)
     if not is_shared(config.store):
         raise ServeError("--store: a worker alone needs postgresql://…, for a folder belongs to one process")

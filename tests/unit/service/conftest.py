@@ -10,6 +10,7 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.applications import Starlette
 
+from longcall._core.clock import Clock
 from longcall.contract import Completion, JsonValue, Report, decode_report, is_completion
 from longcall.service import Service, ServiceConfig
 from longcall.service.running import Running
@@ -68,13 +69,15 @@ def open_desk() -> OpenDesk:
     """Run a service; the keyword arguments are settings of its `ServiceConfig`."""
 
     @asynccontextmanager
-    async def running(service: Service, **settings: float) -> AsyncIterator[Desk]:
+    async def running(
+        service: Service, *, clock: Clock | None = None, **settings: float
+    ) -> AsyncIterator[Desk]:
         backend = MemoryBackend()
         transport = MemoryTransport(backend)
         await transport.create_topic(TOPIC)
         await transport.create_inbox(InboxSpec(name=INBOX, topic=TOPIC, filter=""))
         config = ServiceConfig(topic=TOPIC, **({"store": "memory", "drain_s": 0} | settings))  # type: ignore[arg-type]
-        app = service.asgi(config, transport=transport)
+        app = service.asgi(config, transport=transport, clock=clock)
         async with (
             transport.open_stream(INBOX, lease_s=600) as stream,
             app.router.lifespan_context(app),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.service.handlers import Work, make_service
 
+from longcall._core.clock import SystemClock
 from longcall.contract import (
     Accepted,
     CallRequest,
@@ -190,6 +193,34 @@ async def test_neither_arguments_nor_results_are_logged(
         assert "swordfish" in json.dumps((await desk.completion("a")).value())  # type: ignore[union-attr]
     assert "Call a: attempt 1 succeeded" in caplog.text
     assert "swordfish" not in caplog.text
+
+
+class UnsteadyClock(SystemClock):
+    """A wall clock that somebody sets."""
+
+    off: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.off
+
+
+async def test_wall_clock_that_jumps_changes_dates_and_nothing_else(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    clock, work = UnsteadyClock(), Work()
+    async with open_desk(make_service(work), clock=clock, store=str(tmp_path), heartbeat_s=0.05) as desk:
+        await desk.start("/held", "a")
+        await work.begun.wait()
+        for name, days in (("b", -400), ("c", 3)):
+            clock.off = timedelta(days=days)
+            await desk.start("/echo", name)
+            assert isinstance(await desk.completion(name), Succeeded)
+        while not any(isinstance(report.body, Heartbeat) for report in desk.heard):
+            await desk.hear()
+        work.released.set()
+        assert await desk.completion("a") == Succeeded.of("released")
+        listed = (await desk.http.get("/calls")).json()["calls"]
+    assert [call["correlid"] for call in listed] == ["c", "b", "a"]
 
 
 async def test_outcome_that_meets_a_defect_is_heard_of_and_holds_up_nothing_else(

@@ -162,7 +162,9 @@ def test_ctrl_c_during_the_start_leaves_nothing(start_demo: Callable[..., Runnin
 
     demo.process.send_signal(signal.SIGINT)
 
-    assert demo.process.wait(timeout=60) == 130
+    # A shell shows both as 130. CPython ends by the signal, however well it was handled, when it came in the
+    # middle of an `exec`, such as a dataclass is made with while modules are imported.
+    assert demo.process.wait(timeout=60) in {130, -signal.SIGINT}
     # What was just being started ends with its guard, a moment later.
     wait_until(lambda: not demo.processes(), "all of the demo has ended")
     assert list(demo.temporary.iterdir()) == []

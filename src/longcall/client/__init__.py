@@ -8,6 +8,7 @@ from longcall.client.errors import (
     CallError,
     CallFailed,
     CallRefused,
+    CallSilent,
     CallTimeout,
     CallUnreachable,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "CallError",
     "CallFailed",
     "CallRefused",
+    "CallSilent",
     "CallTimeout",
     "CallUnreachable",
     "Client",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -17,9 +18,10 @@ from longcall.client._backoff import Backoff
 from longcall.client._http import HttpAnswer, check_url, is_same_origin, send
 from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
-from longcall.client.errors import CallError, CallTimeout
+from longcall.client.errors import CallError, CallSilent, CallTimeout
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
-from longcall.client.router import Arrival, Arrivals, Router
+from longcall.client.router import Arrival, Router
+from longcall.client.watching import CallWatch, Patience
 from longcall.contract import (
     JSON_TYPE,
     CallRequest,
@@ -34,7 +36,7 @@ from longcall.contract import (
     resource_path,
     url_with_correlation_id,
 )
-from longcall.transport.errors import InboxNotFound, TransportError
+from longcall.transport.errors import TransportError
 from longcall.transport.port import Transport
 
 if TYPE_CHECKING:
@@ -175,7 +177,7 @@ class AsyncClient:
         try:
             return await self.wait(call, timeout=timeout)
         except BaseException as error:
-            if not (isinstance(error, CallError) and not isinstance(error, CallTimeout)):
+            if isinstance(error, CallTimeout | CallSilent) or not isinstance(error, CallError):
                 await self.abandon(call)
             raise
 
@@ -234,13 +236,24 @@ class AsyncClient:
 
         Raises:
             CallTimeout: it did not end in `timeout`. It goes on, and can be waited for again.
+            CallSilent: no sign of life for the configured `heartbeat_timeout`; the same.
             InboxNotFound: the inbox is gone and the service does not say how the call ended.
             TransportError: reports cannot be received.
         """
-        deadline_s = asyncio.get_running_loop().time() + timeout.total_seconds() if timeout else None
+        patience = Patience(
+            ask_after_s=self._config.reconcile_interval.total_seconds(),
+            silence_s=_seconds(self._config.heartbeat_timeout),
+            timeout_s=_seconds(timeout),
+        )
         async with self._router.subscribe(call.correlation_id, inbox=call.inbox) as arrivals:
+            watch = CallWatch(
+                arrivals,
+                correlation_id=call.correlation_id,
+                ask=functools.partial(self.status, call),
+                patience=patience,
+            )
             while True:
-                arrival = await self._next(arrivals, call, deadline_s)
+                arrival = await watch.next()
                 report = arrival.report if isinstance(arrival, Arrival) else arrival
                 yield report
                 if is_completion(report.body):
@@ -336,40 +349,6 @@ class AsyncClient:
         assert self._http is not None  # given, or made by the constructor
         return await send(self._http, method, url, headers=headers, body=body)
 
-    async def _next(
-        self, arrivals: Arrivals, call: StartedCall, deadline_s: float | None
-    ) -> Arrival | Report:
-        """Wait for a report; when it takes long, or the inbox is gone, ask the service itself."""
-        loop = asyncio.get_running_loop()
-        while True:
-            ask_s = loop.time() + self._config.reconcile_interval.total_seconds()
-            try:
-                async with asyncio.timeout_at(ask_s if deadline_s is None else min(ask_s, deadline_s)):
-                    return await anext(arrivals)
-            except TimeoutError:
-                ended = await self._ended_by_status(call)
-                if ended is not None:
-                    return ended
-                if deadline_s is not None and loop.time() >= deadline_s:
-                    raise CallTimeout(
-                        f"call {call.correlation_id} has not ended in time; it goes on: wait again, or cancel"
-                    ) from None
-            except InboxNotFound:
-                ended = await self._ended_by_status(call)
-                if ended is None:
-                    raise
-                return ended
-
-    async def _ended_by_status(self, call: StartedCall) -> Report | None:
-        try:
-            status = await self.status(call)
-        except LongcallError as error:
-            log.info("The status of call %s is not known: %s", call.correlation_id, error)
-            return None
-        if status is None or status.completion is None or status.correlation_id != call.correlation_id:
-            return None
-        return Report(correlation_id=call.correlation_id, body=status.completion, source=call.url)
-
     async def _acknowledge(self, arrival: Arrival) -> None:
         try:
             await arrival.acknowledge()
@@ -385,6 +364,10 @@ class AsyncClient:
         except TransportError as error:
             # Its expiration deletes it when this could not; a result must not be lost for that.
             log.warning("Inbox %s is left to expire: %s", name, error)
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 def _encode(arguments: JsonValue | bytes, content_type: str) -> tuple[bytes, str]:

@@ -78,6 +78,9 @@ class ClientConfig:
         retry_min: pause before the second attempt; doubles, with jitter.
         retry_max: the longest pause.
         reconcile_interval: without news for so long, the service itself is asked how the call stands.
+        heartbeat_timeout: without a sign of life for so long, neither a report nor a new heartbeat in the
+            status resource, the call is given up. None: never. Services of this package send a heartbeat
+            every 30 s.
         router: how reports are received.
     """
 
@@ -86,6 +89,7 @@ class ClientConfig:
     retry_min: timedelta = timedelta(milliseconds=500)
     retry_max: timedelta = timedelta(seconds=10)
     reconcile_interval: timedelta = timedelta(minutes=5)
+    heartbeat_timeout: timedelta | None = None
     router: RouterConfig = field(default_factory=RouterConfig)
 
     def __post_init__(self) -> None:
@@ -97,5 +101,7 @@ class ClientConfig:
         for name in ("request_timeout", "retry_min", "retry_max", "reconcile_interval"):
             if getattr(self, name) <= timedelta(0):
                 raise ContractError(name, "more than 0")
+        if self.heartbeat_timeout is not None and self.heartbeat_timeout <= timedelta(0):
+            raise ContractError("heartbeat_timeout", "more than 0, or None")
         if self.start_attempts < 1:
             raise ContractError("start_attempts", "at least 1")

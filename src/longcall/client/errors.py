@@ -5,7 +5,15 @@ from __future__ import annotations
 from longcall._core.errors import LongcallError
 from longcall.contract import Problem
 
-__all__ = ["CallCancelled", "CallError", "CallFailed", "CallRefused", "CallTimeout", "CallUnreachable"]
+__all__ = [
+    "CallCancelled",
+    "CallError",
+    "CallFailed",
+    "CallRefused",
+    "CallSilent",
+    "CallTimeout",
+    "CallUnreachable",
+]
 
 
 class CallError(LongcallError):
@@ -58,5 +66,11 @@ class CallCancelled(CallError):
 
 class CallTimeout(CallError):
     """The completion did not come in time. The work may go on until it is cancelled."""
+
+    retryable = True
+
+
+class CallSilent(CallError):
+    """There was no sign of life of the call for too long. The work may go on until it is cancelled."""
 
     retryable = True

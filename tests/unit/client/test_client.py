@@ -17,6 +17,7 @@ from longcall.client import (
     CallCancelled,
     CallFailed,
     CallRefused,
+    CallSilent,
     CallTimeout,
     CallUnreachable,
     Client,
@@ -24,6 +25,7 @@ from longcall.client import (
     InboxPolicy,
     PerCallInbox,
     SharedInbox,
+    StartedCall,
 )
 from longcall.contract import CallState, ContractError, JsonValue, Message, Progress, Succeeded
 from longcall.service import Call, Service, ServiceConfig
@@ -92,9 +94,12 @@ class Bare:
     answers: list[httpx2.Response | Exception] = field(default_factory=list)
     data: bytes | None = b"done"
     requests: list[httpx2.Request] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
+        if request.method == "GET":
+            self.asked.set()
         answer = self.answers.pop(0) if self.answers else httpx2.Response(200)
         if isinstance(answer, Exception):
             raise answer
@@ -256,6 +261,43 @@ async def test_completion_that_was_lost_is_found_at_the_service(bare: Bare, lost
             bare.answers.pop(0)
             await bare.transport.delete_inbox(call.inbox)
         assert await client.wait(call) == 42
+
+
+def running(call: StartedCall, minute: int) -> httpx2.Response:
+    time = f"2026-01-01T00:{minute:02}:00Z"
+    return httpx2.Response(
+        200, json={"correlid": call.correlation_id, "state": "running", "heartbeat_time": time}
+    )
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+async def test_call_that_is_silent_is_given_up_unless_the_service_knows_better(
+    bare: Bare, is_alive: bool
+) -> None:
+    bare.data = None
+    bare.answers = [httpx2.Response(202, headers={"Location": "/calls/1"})]
+    http, client = bare.client(config=ClientConfig(heartbeat_timeout=timedelta(seconds=0.1)))
+    async with http, client:
+        call = await client.start(f"{URL}/start")
+        bare.answers = [running(call, minute if is_alive else 0) for minute in range(60)]
+        with pytest.raises(CallTimeout if is_alive else CallSilent):
+            await client.wait(call, timeout=timedelta(seconds=1))
+
+
+async def test_report_that_is_only_late_is_taken_before_the_services_word(bare: Bare) -> None:
+    bare.data = None
+    bare.answers = [httpx2.Response(202, headers={"Location": "/calls/1"})]
+    http, client = bare.client(config=ClientConfig(reconcile_interval=timedelta(seconds=0.05)))
+    async with http, client:
+        call = await client.start(f"{URL}/start")
+        result = {"data": "status", "content_type": "application/json"}
+        status = {"correlid": call.correlation_id, "state": "succeeded", "result": result}
+        bare.answers = [httpx2.Response(200, json=status)] * 99
+        waiting = asyncio.create_task(client.wait(call))
+        await bare.asked.wait()
+        late = Message(data=b"report", attributes={"correlid": call.correlation_id})
+        await bare.transport.publish(TOPIC, late)
+        assert await waiting == "report"
 
 
 async def test_inbox_that_is_gone_is_an_error_where_the_service_does_not_tell(bare: Bare) -> None:

@@ -1,0 +1,164 @@
+"""News of one call: reports as they arrive, and what the service says when they stay away.
+
+Push for speed, pull for certainty. A completion that got lost on its way is found by asking the status
+resource: when there was no news for a while, when the inbox is gone, and soon after a wait that goes on
+where another one was broken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from longcall._core.errors import LongcallError
+from longcall.client.errors import CallSilent, CallTimeout
+from longcall.client.router import Arrival, Arrivals
+from longcall.contract import CallStatus, Completion, Report
+from longcall.transport import InboxNotFound
+
+__all__ = ["AskStatus", "CallWatch", "Patience"]
+
+log = logging.getLogger(__name__)
+
+_REPORT_IS_DUE_S: Final = 2.0
+"""What the report of a call that has ended gets to arrive, before the service's own word is taken for it."""
+_RESUMED_S: Final = 10.0
+
+AskStatus: TypeAlias = Callable[[], Awaitable[CallStatus | None]]
+"""Asks the service how a call stands; None: it cannot be asked. Raises a LongcallError: it does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to go without news of a call.
+
+    Attributes:
+        ask_after_s: before the service is asked; a quarter more or less, lest many ask at once.
+        silence_s: before the call is given up, when the service knows of no sign of life either; None: never.
+        timeout_s: how long to wait at all, from now; None: as long as it takes.
+        resumed: another wait was broken off: ask soon.
+    """
+
+    ask_after_s: float
+    silence_s: float | None = None
+    timeout_s: float | None = None
+    resumed: bool = False
+
+
+class CallWatch:
+    """The reports of one call, one after the other."""
+
+    def __init__(
+        self, arrivals: Arrivals, *, correlation_id: str, ask: AskStatus, patience: Patience
+    ) -> None:
+        """Begin to wait.
+
+        Args:
+            arrivals: what the router has for the call.
+            correlation_id: the call.
+            ask: asks the service.
+            patience: how long to go without news.
+        """
+        self._arrivals = arrivals
+        self._correlation_id = correlation_id
+        self._ask = ask
+        self._patience = patience
+        self._life: object = None
+        now_s = _now_s()
+        self._alive_s = now_s
+        self._deadline_s = None if patience.timeout_s is None else now_s + patience.timeout_s
+        self._ask_s = now_s + (random.uniform(0, _RESUMED_S) if patience.resumed else self._pause_s())  # noqa: S311 # no secret
+
+    async def next(self) -> Arrival | Report:
+        """Wait for the next report. One that is no arrival is the completion, in the service's own words.
+
+        Raises:
+            CallTimeout: time is up. The call goes on.
+            CallSilent: there is no sign of life any more. The call may go on.
+            InboxNotFound: the inbox is gone, and the service does not say that the call has ended.
+            TransportError: reports cannot be received.
+        """
+        while True:
+            try:
+                async with asyncio.timeout_at(_earliest(self._ask_s, self._deadline_s)):
+                    arrival = await anext(self._arrivals)
+            except TimeoutError:
+                ended = await self._find_out()
+                if ended is not None:
+                    return await self._report_or(ended)
+            except InboxNotFound:
+                ended = await self._status()
+                if ended is None:
+                    raise
+                return self._report(ended)
+            else:
+                self._note_life()
+                return arrival
+
+    async def _find_out(self) -> Completion | None:
+        """Ask the service, and give up if it is time."""
+        ended = await self._status()
+        if ended is not None:
+            return ended
+        now_s = _now_s()
+        if self._deadline_s is not None and now_s >= self._deadline_s:
+            raise CallTimeout(
+                f"call {self._correlation_id} has not ended in time; it goes on: wait again, or cancel"
+            )
+        silence_s = self._patience.silence_s
+        if silence_s is not None and now_s - self._alive_s >= silence_s:
+            raise CallSilent(
+                f"call {self._correlation_id}: no sign of life for {now_s - self._alive_s:.0f} s: "
+                "the service or its host may be gone, or Pub/Sub does not deliver"
+            )
+        self._ask_s = now_s + self._pause_s()
+        return None
+
+    async def _status(self) -> Completion | None:
+        try:
+            status = await self._ask()
+        except LongcallError as error:
+            log.info("The status of call %s is not known: %s", self._correlation_id, error)
+            return None
+        if status is None or status.correlation_id != self._correlation_id:
+            return None
+        # Compared with itself alone: the service's clock is not ours.
+        life = (status.state, status.attempt, status.heartbeat_time, status.progress)
+        if life != self._life:
+            if self._life is not None:
+                self._note_life()
+            self._life = life
+        return status.completion
+
+    async def _report_or(self, ended: Completion) -> Arrival | Report:
+        """Return the completion's report if it is only late: what arrives can be acknowledged."""
+        try:
+            async with asyncio.timeout(_REPORT_IS_DUE_S):
+                return await anext(self._arrivals)
+        except (TimeoutError, InboxNotFound):
+            return self._report(ended)
+
+    def _report(self, ended: Completion) -> Report:
+        log.info("Call %s has ended, says the service; its report did not arrive", self._correlation_id)
+        return Report(correlation_id=self._correlation_id, body=ended)
+
+    def _note_life(self) -> None:
+        self._alive_s = _now_s()
+        self._ask_s = self._alive_s + self._pause_s()
+
+    def _pause_s(self) -> float:
+        pause_s = self._patience.ask_after_s * random.uniform(0.75, 1.25)  # noqa: S311 # no secret
+        silence_s = self._patience.silence_s
+        return pause_s if silence_s is None else min(pause_s, silence_s / 2)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _earliest(ask_s: float, deadline_s: float | None) -> float:
+    return ask_s if deadline_s is None else min(ask_s, deadline_s)

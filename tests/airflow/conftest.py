@@ -66,6 +66,11 @@ class Subscriptions:
         listed = self._client.list_subscriptions(project=f"projects/{PROJECT}")
         return {subscription.name.rpartition("/")[2] for subscription in listed}
 
+    def empty(self, path: str) -> None:
+        """Lose what is in a subscription."""
+        while received := self._client.pull(subscription=path, max_messages=100, timeout=5).received_messages:
+            self._client.acknowledge(subscription=path, ack_ids=[message.ack_id for message in received])
+
     def close(self) -> None:
         self._channel.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 
 from longcall.contract import JsonValue
 from longcall.service import Call, CallFailed, Service
@@ -42,6 +43,20 @@ async def together(call: Call) -> JsonValue:
 async def secret(call: Call) -> JsonValue:
     """Answer with something that no log may show."""
     return f"secret-{secrets.token_hex(8)}"
+
+
+_starts: Counter[str] = Counter()
+
+
+@service.handler("/counted")
+async def counted(call: Call) -> JsonValue:
+    """Answer how often work was begun for this `n`, after a while."""
+    arguments = call.arguments
+    assert isinstance(arguments, dict)
+    n = str(arguments["n"])
+    _starts[n] += 1
+    await asyncio.sleep(1)
+    return {"n": n, "correlid": call.id, "starts": _starts[n]}
 
 
 _released = asyncio.Event()

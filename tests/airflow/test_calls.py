@@ -6,13 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from tests.airflow.runs import call_of, run, state_at_the_service, succeed, tries, wait_until
 
 from longcall.cli.stack import LocalStack
 
@@ -21,47 +20,6 @@ if TYPE_CHECKING:
 
 # A hundred tasks start and resume on two cores; whatever hangs is ended by this.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
-
-
-def run(stack: LocalStack, dag_id: str) -> tuple[str, str]:
-    run_id = stack.airflow.trigger(dag_id)
-    return run_id, stack.airflow.wait_for_run(dag_id, run_id, timeout_s=500).state
-
-
-def succeed(stack: LocalStack, dag_id: str) -> str:
-    """Run the DAG; if it fails, fail with the log of what did."""
-    run_id, state = run(stack, dag_id)
-    if state != "success":
-        failed = [task for task in stack.airflow.task_instances(dag_id, run_id) if task.state == "failed"]
-        logs = [
-            stack.airflow.task_log(
-                dag_id, run_id, task.task_id, try_number=task.try_number, map_index=task.map_index
-            )
-            for task in failed[:2]
-        ]
-        pytest.fail("\n\n".join([f"{dag_id} ended {state}", *logs]))
-    return run_id
-
-
-def tries(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, int]:
-    return {task.task_id: task.try_number for task in stack.airflow.task_instances(dag_id, run_id)}
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline_s, f"never: {what}"
-        time.sleep(0.1)
-
-
-def call_of(stack: LocalStack, dag_id: str, run_id: str, task_id: str = "call") -> dict[str, Any]:
-    call = stack.airflow.xcom(dag_id, run_id, task_id, key="longcall_call")
-    assert isinstance(call, dict)
-    return call
-
-
-def state_at_the_service(call: dict[str, Any]) -> str:
-    return str(httpx2.get(call["location"], trust_env=False).json()["state"])
 
 
 @pytest.mark.parametrize(
@@ -260,10 +218,11 @@ def test_call_works_in_airflow_dags_test(
     assert subscriptions.names() == before
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_triggerer_killed_while_waiting_loses_nothing(
-    stack: LocalStack, subscriptions: Subscriptions
+    stack: LocalStack, subscriptions: Subscriptions, is_lost: bool
 ) -> None:
-    """The completion comes while no triggerer runs; the next one finds it."""
+    """The completion comes while no triggerer runs; the next one finds it, at the service if need be."""
     before = subscriptions.names()
     run_id = stack.airflow.trigger("released")
     stack.airflow.wait_for_task("released", run_id, "call", states=frozenset({"deferred"}))
@@ -275,6 +234,8 @@ def test_triggerer_killed_while_waiting_loses_nothing(
     )
     assert released.status_code == 202
     wait_until(lambda: state_at_the_service(call) == "succeeded", "the service has published")
+    if is_lost:
+        subscriptions.empty(call["inbox"])
     stack.restart_component("triggerer")
 
     assert stack.airflow.wait_for_run("released", run_id).state == "success"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.airflow.conftest import COMMAND_PORT
-from tests.airflow.test_calls import wait_until
+from tests.airflow.runs import wait_until
 
 from longcall.cli.stack import LocalStack
 

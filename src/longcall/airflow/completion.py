@@ -12,9 +12,16 @@ import base64
 from collections.abc import Mapping
 
 from longcall.client import completion_result
-from longcall.contract import ContractError, JsonValue, Message, Report, decode_report
+from longcall.contract import Completion, ContractError, JsonValue, Message, Report, decode_report
 
-__all__ = ["COMPLETION_XCOM_KEY", "message_from_json", "message_to_json", "result_for_xcom"]
+__all__ = [
+    "COMPLETION_XCOM_KEY",
+    "message_from_json",
+    "message_to_json",
+    "result_for_xcom",
+    "status_report",
+    "stored_report",
+]
 
 COMPLETION_XCOM_KEY = "longcall_completion"
 
@@ -45,19 +52,32 @@ def message_from_json(value: object) -> Message:
         raise ContractError(COMPLETION_XCOM_KEY, f"not a stored completion: {error!r}") from error
 
 
-def result_for_xcom(value: object, *, correlid: str) -> JsonValue:
-    """Return the result that a stored completion carries, as downstream tasks will see it.
+def status_report(correlid: str, completion: Completion, *, location: str) -> Report:
+    """Return what the service's status resource says as the report that it stands for."""
+    return Report(correlation_id=correlid, body=completion, id=f"{correlid}.status", source=location)
+
+
+def stored_report(value: object, *, correlid: str) -> Report:
+    """Return the completion that is stored.
+
+    Raises:
+        ContractError: what is stored is not the completion of `correlid`.
+    """
+    report = decode_report(message_from_json(value))
+    if report is None or report.correlation_id != correlid:
+        raise ContractError(COMPLETION_XCOM_KEY, f"holds no completion of the call {correlid}")
+    return report
+
+
+def result_for_xcom(report: Report) -> JsonValue:
+    """Return the result that a completion carries, as downstream tasks will see it.
 
     JSON stays JSON and text is text. Bytes that are neither become `{"data_base64": "…"}`.
 
     Raises:
         CallFailed: the service reported a failure.
         CallCancelled: the call was cancelled.
-        ContractError: what is stored is not the completion of `correlid`.
     """
-    report: Report | None = decode_report(message_from_json(value))
-    if report is None or report.correlation_id != correlid:
-        raise ContractError(COMPLETION_XCOM_KEY, f"holds no completion of the call {correlid}")
     result = completion_result(report)
     if isinstance(result, bytes):
         return {"data_base64": base64.b64encode(result).decode()}

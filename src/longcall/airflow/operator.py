@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from longcall.airflow.errors import airflow_errors
+from longcall.airflow.identity import TaskTry
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.steps import (
     InboxChoice,
     StartRequest,
     abandon,
     completion_trigger,
+    drop_inbox,
     finish,
+    forget_cleared,
+    look,
     prepare,
     remember,
     start,
+    take,
 )
 from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import BaseOperator, Context
-from longcall.contract import JsonValue
+from longcall.client import CallCancelled
+from longcall.contract import JsonValue, Succeeded
 
 __all__ = ["LongCallOperator"]
 
@@ -33,7 +39,9 @@ class LongCallOperator(BaseOperator):
 
     The task fails at once (`AirflowFailException`) where a retry cannot help: bad arguments, a missing
     topic, a refusal (4xx), or a failure that the service calls not retryable. Otherwise its `retries`
-    apply; each try is a call of its own. Killing, clearing or timing out the task cancels the work.
+    apply. A try that comes after a worker was lost goes on with the call that runs or has ended; one that
+    comes after the service reported failure, or after a clear, starts afresh. Killing, clearing or timing
+    out the task cancels the work.
 
     Args:
         topic: Pub/Sub topic where the service publishes, as an id or a full path.
@@ -49,6 +57,9 @@ class LongCallOperator(BaseOperator):
         inbox: name of the shared inbox, unique to this deployment.
         timeout: how long to wait for the completion; default: `execution_timeout`, which Airflow itself
             does not apply to a deferred task in every version.
+        heartbeat_timeout: how long to go without a sign of life of the call; then its service is asked, the
+            call is cancelled, and the task's retries apply. None: as long as it takes. Services of this
+            package send a heartbeat every 30 seconds.
     """
 
     template_fields: Sequence[str] = (
@@ -80,6 +91,7 @@ class LongCallOperator(BaseOperator):
         inbox_policy: str = "per_call",
         inbox: str | None = None,
         timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,32 +106,54 @@ class LongCallOperator(BaseOperator):
         self.inbox_policy = inbox_policy
         self.inbox = inbox
         self.timeout = timeout
+        self.heartbeat_timeout = heartbeat_timeout
         self._record: CallRecord | None = None
 
-    def execute(self, context: Context) -> NoReturn:
-        """Create the inbox, start the work, defer."""
+    def execute(self, context: Context) -> JsonValue:
+        """Create the inbox, start the work, defer; return at once what is there already."""
         with airflow_errors():
-            self._record = prepare(self._inbox_choice(), context)
-            remember(self._record, context)
-            try:
-                self._record = start(self._record, self._start_request())
-            except BaseException:
-                abandon(self._record)
-                raise
-        remember(self._record, context)
-        self.defer(
-            trigger=completion_trigger(self._record),
-            method_name="execute_complete",
-        )
+            forget_cleared(context)
+            return self._call(context, number=1)
 
     def execute_complete(self, context: Context, event: Mapping[str, JsonValue]) -> JsonValue:
         """Return the result, or raise what the service reported."""
-        ti = context["ti"]
         with airflow_errors():
+            ti = context["ti"]
+            call = ti.xcom_pull(task_ids=ti.task_id, key=CALL_XCOM_KEY, map_indexes=ti.map_index)
+            record = CallRecord.from_json(call)
             if event.get("status") != EventStatus.COMPLETED:
-                call = ti.xcom_pull(task_ids=ti.task_id, key=CALL_XCOM_KEY, map_indexes=ti.map_index)
-                abandon(CallRecord.from_json(call))
-            return finish(event, context)
+                abandon(record)
+            try:
+                return finish(event, context)
+            except CallCancelled:
+                if record.number >= TaskTry.of(context).tries:
+                    raise
+                self.log.info("Call %s was being cancelled for an earlier try", record.correlid)
+                return self._call(context, number=record.number + 1)
+
+    def _call(self, context: Context, *, number: int) -> JsonValue:
+        """Start the first call from `number` on that has not failed in an earlier try, and wait for it."""
+        tries = TaskTry.of(context).tries
+        while True:
+            record = self._record = prepare(self._inbox_choice(), context, number=number)
+            remember(record, context)
+            try:
+                record, status = start(record, self._start_request())
+            except BaseException:
+                abandon(record)
+                raise
+            self._record = record
+            completion = status.completion if status is not None else None
+            if number >= tries or completion is None or isinstance(completion, Succeeded):
+                break
+            self.log.info("Call %s of an earlier try ended without a result", record.correlid)
+            drop_inbox(record)
+            number += 1
+        remember(record, context)
+        completion = completion or look(record)
+        if completion is None:
+            self.defer(trigger=completion_trigger(record), method_name="execute_complete")
+        return take(record, completion)
 
     def on_kill(self) -> None:
         """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""
@@ -143,4 +177,5 @@ class LongCallOperator(BaseOperator):
             data=self.data,
             headers=self.headers,
             timeout=self.timeout or self.execution_timeout,
+            heartbeat_timeout=self.heartbeat_timeout,
         )

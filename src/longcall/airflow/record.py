@@ -27,6 +27,8 @@ class CallRecord:
         location: URL of the status resource; empty before the start and for a bare service.
         accepted_ms: how long the service took to accept; 0 before the start.
         deadline_s: seconds since the epoch after which nobody waits; None: as long as it takes.
+        number: which call of its task since the last clear, from 1.
+        silence_s: without a sign of life for so long, it is given up; None: never.
     """
 
     correlid: str
@@ -38,13 +40,26 @@ class CallRecord:
     location: str = ""
     accepted_ms: int = 0
     deadline_s: float | None = None
+    number: int = 1
+    silence_s: float | None = None
 
     def started(
-        self, *, http_conn_id: str, location: str, accepted_ms: int, deadline_s: float | None
+        self,
+        *,
+        http_conn_id: str,
+        location: str,
+        accepted_ms: int,
+        deadline_s: float | None,
+        silence_s: float | None,
     ) -> Self:
         """Return the record of the call once its service has accepted it."""
         return replace(
-            self, http_conn_id=http_conn_id, location=location, accepted_ms=accepted_ms, deadline_s=deadline_s
+            self,
+            http_conn_id=http_conn_id,
+            location=location,
+            accepted_ms=accepted_ms,
+            deadline_s=deadline_s,
+            silence_s=silence_s,
         )
 
     def to_json(self) -> dict[str, JsonValue]:

@@ -13,6 +13,7 @@ from longcall.client import CallUnreachable, read_start_answer, refusal
 from longcall.contract import (
     JSON_TYPE,
     CallRequest,
+    CallStatus,
     ContractError,
     JsonValue,
     decode_json,
@@ -39,10 +40,12 @@ class StartedCall:
     Attributes:
         location: absolute URL of the status resource; empty for a bare service.
         accepted_ms: from the request to its answer.
+        status: how the call stands; None: the answer does not say.
     """
 
     location: str
     accepted_ms: int
+    status: CallStatus | None
 
 
 class ServiceHook:
@@ -71,7 +74,27 @@ class ServiceHook:
             url=response.url,
         )
         elapsed_ms = round((time.monotonic() - began_s) * 1000)
-        return StartedCall(location=answer.location or "", accepted_ms=elapsed_ms)
+        return StartedCall(
+            location=answer.location or "",
+            accepted_ms=elapsed_ms,
+            status=_status_in(response.content, correlation_id=request.correlation_id),
+        )
+
+    def status(self, location: str, *, timeout_s: float = _TIMEOUT_S) -> CallStatus | None:
+        """Ask how a call stands; None: its status resource lies on another host, which is not asked.
+
+        Raises:
+            CallUnreachable: no answer. Retryable.
+            CallRefused: the service does not know the call, or does not tell.
+            ContractError: the answer is no status.
+        """
+        path = self._path_of(location)
+        if path is None:
+            return None
+        response = self._send("GET", path, b"", {}, timeout_s=timeout_s)
+        if response.status_code != 200:
+            raise refusal(status=response.status_code, body=response.content, url=location)
+        return CallStatus.from_wire(decode_json(response.content, field="status"))
 
     def cancel(self, location: str) -> bool:
         """Ask the service to stop the work; tell whether it took the request. A repeat is harmless.
@@ -83,22 +106,34 @@ class ServiceHook:
             CallUnreachable: no answer. Retryable.
             CallRefused: the service answered 5xx.
         """
-        hook = self._hook("DELETE")
-        base = hook.url_from_endpoint("").rstrip("/")
-        if not location.startswith(base + "/"):
+        path = self._path_of(location)
+        if path is None:
             return False
-        response = self._send("DELETE", location.removeprefix(base), b"", {})
+        response = self._send("DELETE", path, b"", {})
         if response.status_code >= 500:
             raise refusal(status=response.status_code, body=response.content, url=location)
         return response.status_code < 300
 
-    def _send(self, method: str, endpoint: str, body: bytes, headers: Mapping[str, str]) -> Response:
+    def _path_of(self, location: str) -> str | None:
+        """Return what comes after the connection's URL; None: it is another's, not to be sent credentials."""
+        base = self._hook("GET").url_from_endpoint("").rstrip("/")
+        return location.removeprefix(base) if location.startswith(base + "/") else None
+
+    def _send(
+        self,
+        method: str,
+        endpoint: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Response:
         from requests.exceptions import RequestException
 
         hook = self._hook(method)
         options: dict[str, object] = {"check_response": False}
         if "timeout" not in hook.get_connection(self._http_conn_id).extra_dejson:
-            options["timeout"] = _TIMEOUT_S
+            options["timeout"] = timeout_s
         try:
             response: Response = hook.run(
                 endpoint=endpoint,
@@ -125,6 +160,15 @@ class ServiceHook:
 
     def _hook(self, method: str) -> HttpHook:
         return HttpHook(method=method, http_conn_id=self._http_conn_id)
+
+
+def _status_in(body: bytes, *, correlation_id: str) -> CallStatus | None:
+    """Read the status that a service may answer a start with; another body is no matter."""
+    try:
+        status = CallStatus.from_wire(decode_json(body, field="status"))
+    except ContractError:
+        return None
+    return status if status.correlation_id == correlation_id else None
 
 
 def encode_arguments(data: JsonValue | bytes, headers: Mapping[str, str] | None) -> tuple[bytes, str]:

@@ -1,8 +1,9 @@
 """The steps of a call, as functions over a record: one task of the operator, four of the group.
 
-`prepare` mints the id and creates the inbox, `start` sends the request, the
-trigger waits, `finish` reads the result, and `abandon` undoes a call that
-nobody waits for any more.
+`prepare` mints the id and creates the inbox, `start` sends the request, `look`
+waits a moment for a very quick service, the trigger waits for all others,
+`finish` reads the result, and `abandon` undoes a call that nobody waits for
+any more.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from longcall._core.errors import LongcallError
-from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom
+from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.errors import WaitFailed
+from longcall.airflow.identity import TaskTry
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
-from longcall.airflow.version_compat import Context
+from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
 from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox
-from longcall.contract import CallRequest, ContractError, JsonValue, resource_path, sanitize_label
+from longcall.contract import (
+    CallRequest,
+    CallStatus,
+    Completion,
+    ContractError,
+    JsonValue,
+    resource_path,
+    sanitize_label,
+)
 
 __all__ = [
     "InboxChoice",
@@ -31,14 +41,21 @@ __all__ = [
     "abandon",
     "completion_trigger",
     "delete_inbox",
+    "drop_inbox",
     "finish",
+    "forget_cleared",
+    "look",
     "prepare",
     "remember",
     "start",
+    "take",
 ]
 
 log = logging.getLogger(__name__)
 
+_LOOKS_S = (0.1, 0.3)
+"""Pauses before each look whether a very quick service has ended the call already."""
+_LOOK_TIMEOUT_S = 2.0
 _HOLD_BACK_S = 10.0
 """From the deferral to the earliest resumption: longer than a loop of a busy scheduler. See ADR 3."""
 
@@ -61,8 +78,8 @@ class InboxChoice:
     inbox_policy: str
     inbox: str | None
 
-    def address(self, *, project: str, labels: Mapping[str, str]) -> CallAddress:
-        """Mint a correlation id and say which inbox it belongs to.
+    def address(self, *, project: str, labels: Mapping[str, str], token: str) -> CallAddress:
+        """Make the correlation id of a token and say which inbox it belongs to.
 
         Raises:
             ContractError: the topic, the policy or the shared inbox's name cannot be used.
@@ -70,9 +87,9 @@ class InboxChoice:
         topic = resource_path(self.topic, project=project, collection="topics", field="topic")
         match self.inbox_policy, self.inbox:
             case "per_call", None:
-                return PerCallInbox(topic=topic, labels=labels).new_call()
+                return PerCallInbox(topic=topic, labels=labels).new_call(token)
             case "shared", str(name):
-                return SharedInbox(topic=topic, name=name, labels={}).new_call()
+                return SharedInbox(topic=topic, name=name, labels={}).new_call(token)
             case "shared", None:
                 raise ContractError(
                     "inbox", "inbox_policy='shared' needs a name that is unique to this deployment"
@@ -94,6 +111,7 @@ class StartRequest:
         data: JSON, text or bytes; None: no body.
         headers: beside the contract's own, which win.
         timeout: how long to wait for the completion; None: as long as it takes.
+        heartbeat_timeout: how long to go without a sign of life; None: as long as it takes.
     """
 
     http_conn_id: str
@@ -102,16 +120,36 @@ class StartRequest:
     data: JsonValue | bytes
     headers: Mapping[str, str] | None
     timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
 
 
-def prepare(choice: InboxChoice, context: Context) -> CallRecord:
-    """Mint the id and create the inbox. What is published from now on will be in it.
+def forget_cleared(context: Context) -> None:
+    """Undo the call of an earlier try whose task was cleared since then, in case no trigger could (3.3+)."""
+    kept = load_across_tries(context, CALL_XCOM_KEY)
+    if not isinstance(kept, Mapping) or kept.get("first_try") == TaskTry.of(context).first:
+        return
+    record = CallRecord.from_json(kept.get("call"))
+    log.info("The task was cleared: cancelling its call %s, unless it has ended", record.correlid)
+    abandon(record)
+
+
+def prepare(choice: InboxChoice, context: Context, *, number: int = 1) -> CallRecord:
+    """Make the id and create the inbox. What is published from now on will be in it.
+
+    The same try again, or a later one that was not cleared, makes the same id.
+
+    Args:
+        choice: where the answer shall arrive.
+        context: the task's.
+        number: which call of the task since its last clear.
 
     Raises:
         ContractError, TransportError: nothing is left behind.
     """
     project = resolve_project(choice.project_id, gcp_conn_id=choice.gcp_conn_id)
-    address = choice.address(project=project, labels=_labels(context))
+    address = choice.address(
+        project=project, labels=_labels(context), token=TaskTry.of(context).token(number)
+    )
     with InboxAdmin(find_access(choice.gcp_conn_id)) as inboxes:
         inboxes.create(address.inbox)
     log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
@@ -121,22 +159,29 @@ def prepare(choice: InboxChoice, context: Context) -> CallRecord:
         lasting=address.lasting,
         project_id=project,
         gcp_conn_id=choice.gcp_conn_id,
+        number=number,
     )
 
 
 def remember(record: CallRecord, context: Context) -> None:
     """Push the call as an XCom, for whoever looks and for the trigger. A repeat overwrites.
 
+    On Airflow 3.3 later tries find it, too.
+
     A trigger on a shared inbox also asks for a completion that an earlier run of it stored. It finds an
     empty one, for Airflow logs an error where it finds none.
     """
     context["ti"].xcom_push(key=CALL_XCOM_KEY, value=record.to_json())
+    kept: dict[str, JsonValue] = {"first_try": TaskTry.of(context).first, "call": record.to_json()}
+    store_across_tries(context, CALL_XCOM_KEY, kept)
     if record.lasting:
         context["ti"].xcom_push(key=COMPLETION_XCOM_KEY, value={})
 
 
-def start(record: CallRecord, request: StartRequest) -> CallRecord:
+def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallStatus | None]:
     """Send the quick request that starts the work; the same record again is the same call.
+
+    The status tells a call that an earlier try has started from a new one; None: the service has none.
 
     Raises:
         CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them.
@@ -153,12 +198,44 @@ def start(record: CallRecord, request: StartRequest) -> CallRecord:
         call, method=request.method, endpoint=request.endpoint, headers=request.headers
     )
     log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
-    return record.started(
+    begun = record.started(
         http_conn_id=request.http_conn_id,
         location=started.location,
         accepted_ms=started.accepted_ms,
         deadline_s=deadline_s,
+        silence_s=request.heartbeat_timeout.total_seconds() if request.heartbeat_timeout else None,
     )
+    return begun, started.status
+
+
+def look(record: CallRecord) -> Completion | None:
+    """Wait half a second for a very quick service; None: it works on, or cannot be asked.
+
+    Only where the call has an inbox of its own: in a shared one its report would be left over.
+    """
+    if record.lasting or not record.location:
+        return None
+    for pause_s in _LOOKS_S:
+        time.sleep(pause_s)
+        try:
+            status = ServiceHook(record.http_conn_id).status(record.location, timeout_s=_LOOK_TIMEOUT_S)
+        except LongcallError:
+            return None
+        if status is None or status.correlation_id != record.correlid:
+            return None
+        if status.completion is not None:
+            return status.completion
+    return None
+
+
+def take(record: CallRecord, completion: Completion) -> JsonValue:
+    """Return the result of a call that the service itself says has ended, and delete its inbox.
+
+    Raises:
+        CallFailed, CallCancelled: what the service says.
+    """
+    drop_inbox(record)
+    return result_for_xcom(status_report(record.correlid, completion, location=record.location))
 
 
 def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> CompletionTrigger:
@@ -183,7 +260,7 @@ def finish(event: Mapping[str, JsonValue], context: Context) -> JsonValue:
             stored = event.get("completion") or ti.xcom_pull(
                 task_ids=ti.task_id, key=COMPLETION_XCOM_KEY, map_indexes=ti.map_index
             )
-            return result_for_xcom(stored, correlid=correlid)
+            return result_for_xcom(stored_report(stored, correlid=correlid))
         case EventStatus.TIMED_OUT:
             raise CallTimeout(f"no completion of call {correlid} within the timeout")
         case _:
@@ -198,6 +275,11 @@ def abandon(record: CallRecord) -> None:
                 log.info("Call %s: the service was asked to cancel it", record.correlid)
         except LongcallError as error:
             log.warning("Call %s could not be cancelled: %s", record.correlid, error)
+    drop_inbox(record)
+
+
+def drop_inbox(record: CallRecord) -> None:
+    """Delete the call's own inbox, or log that it is left to expire."""
     try:
         delete_inbox(record)
     except LongcallError as error:

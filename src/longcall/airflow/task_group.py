@@ -82,6 +82,7 @@ class StartCallOperator(BaseOperator):
         data: JsonValue | bytes = None,
         headers: dict[str, str] | None = None,
         timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -92,6 +93,7 @@ class StartCallOperator(BaseOperator):
         self.data = data
         self.headers = headers
         self.timeout = timeout
+        self.heartbeat_timeout = heartbeat_timeout
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
@@ -102,9 +104,11 @@ class StartCallOperator(BaseOperator):
             data=self.data,
             headers=self.headers,
             timeout=self.timeout,
+            heartbeat_timeout=self.heartbeat_timeout,
         )
         with airflow_errors():
-            return start(CallRecord.from_json(self.call), request).to_json()
+            record, _ = start(CallRecord.from_json(self.call), request)
+            return record.to_json()
 
 
 class WaitForCompletionOperator(BaseOperator):
@@ -170,6 +174,7 @@ class LongCallTaskGroup(TaskGroup):
         inbox_policy: str = "per_call",
         inbox: str | None = None,
         timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(group_id=group_id, **kwargs)
@@ -191,6 +196,7 @@ class LongCallTaskGroup(TaskGroup):
                 data=data,
                 headers=headers,
                 timeout=timeout,
+                heartbeat_timeout=heartbeat_timeout,
             )
             wait = WaitForCompletionOperator(task_id="wait_for_completion", call=begin.output)
             delete = DeleteInboxOperator(task_id="delete_subscription", call=create.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from typing import ClassVar, Final
 from asgiref.sync import sync_to_async
 
 from longcall._core.errors import LongcallError
-from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json
+from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json, status_report
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
@@ -24,11 +25,14 @@ from longcall.airflow.version_compat import (
     store_xcom,
     task_is_deferred,
 )
-from longcall.client import Arrival
-from longcall.contract import ContractError, JsonValue, Progress, Report, is_completion
+from longcall.client import Arrival, CallTimeout, CallWatch, Patience
+from longcall.contract import CallStatus, JsonValue, Message, Progress, Report, encode_report, is_completion
 from longcall.transport import InboxNotFound, TransportDenied
 
 __all__ = ["CompletionTrigger", "EventStatus"]
+
+_ASK_AFTER_S: Final = 300.0
+"""Without news of a call for so long, its service is asked. Heartbeats are news."""
 
 
 class EventStatus:
@@ -164,11 +168,8 @@ class CompletionTrigger(BaseTrigger):
         if record.lasting and await self._is_stored(record):
             return {}
         try:
-            async with asyncio.timeout(_seconds_until(record.deadline_s)) as limit:
-                return await self._receive(shared, record)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            return await self._receive(shared, record)
+        except CallTimeout:
             return None
         except InboxNotFound:
             if await self._is_stored(record):
@@ -179,20 +180,46 @@ class CompletionTrigger(BaseTrigger):
         """Wait for the completion and make it durable; return what the event must carry for that."""
         async with shared.router.subscribe(record.correlid, inbox=record.inbox) as arrivals:
             self.log.info("Waiting for the completion of call %s in inbox %s", record.correlid, record.inbox)
-            async for arrival in arrivals:
-                if is_completion(arrival.report.body):
-                    return await self._keep(arrival, record)
-                self._show(arrival.report)
-        raise ContractError("inbox", f"{record.inbox} ended without a completion")
+            watch = CallWatch(
+                arrivals,
+                correlation_id=record.correlid,
+                ask=functools.partial(self._ask, record),
+                patience=self._patience(record),
+            )
+            while True:
+                news = await watch.next()
+                if isinstance(news, Arrival):
+                    if is_completion(news.report.body):
+                        return await self._keep(news.message, record, arrival=news)
+                    self._show(news.report)
+                else:
+                    report = status_report(record.correlid, news, location=record.location)
+                    return await self._keep(encode_report(report), record)
 
-    async def _keep(self, arrival: Arrival, record: CallRecord) -> dict[str, JsonValue]:
-        stored = message_to_json(arrival.message)
+    async def _ask(self, record: CallRecord) -> CallStatus | None:
+        if not record.location:
+            return None
+        hook = ServiceHook(record.http_conn_id)
+        return await sync_to_async(hook.status, thread_sensitive=False)(record.location)
+
+    def _patience(self, record: CallRecord) -> Patience:
+        return Patience(
+            ask_after_s=_ASK_AFTER_S,
+            silence_s=record.silence_s,
+            timeout_s=_seconds_until(record.deadline_s),
+            resumed=time.time() > self.not_before_s,
+        )
+
+    async def _keep(
+        self, message: Message, record: CallRecord, *, arrival: Arrival | None = None
+    ) -> dict[str, JsonValue]:
+        stored = message_to_json(message)
         task: TaskKey | None = self.task_instance
         if task is not None:
             await store_xcom(task, COMPLETION_XCOM_KEY, stored)
-        if record.lasting:
+        if record.lasting and arrival is not None:
             await arrival.acknowledge()  # an own inbox is deleted instead, by this task or a later one
-        self.log.info("The completion of call %s has arrived", arrival.report.correlation_id)
+        self.log.info("The completion of call %s has arrived", record.correlid)
         return {} if task is not None else {"completion": stored}
 
     async def _is_stored(self, record: CallRecord) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from asgiref.sync import sync_to_async
 
@@ -44,7 +44,10 @@ __all__ = [
     "TaskKey",
     "TriggerEvent",
     "XComArg",
+    "fernet_key",
+    "load_across_tries",
     "load_xcom",
+    "store_across_tries",
     "store_xcom",
     "task_is_deferred",
 ]
@@ -62,6 +65,26 @@ class TaskKey(Protocol):
     task_id: str
     run_id: str
     map_index: int
+
+
+def fernet_key() -> bytes:
+    """Return the secret that all workers of a deployment share, as a rule; empty where they do not."""
+    from airflow.configuration import conf  # not at the top: it is what loads the providers
+
+    return conf.get("core", "fernet_key", fallback="").encode()
+
+
+def store_across_tries(context: Context, key: str, value: Mapping[str, JsonValue]) -> None:
+    """Keep something for the task's later tries, cleared ones too. Nothing before Airflow 3.3."""
+    store = context.get("task_state_store")
+    if store is not None:
+        store.set(key, cast("Any", dict(value)))
+
+
+def load_across_tries(context: Context, key: str) -> JsonValue:
+    """Return what an earlier try has kept; None: nothing, or Airflow is older than 3.3."""
+    store = context.get("task_state_store")
+    return None if store is None else cast("JsonValue", store.get(key))
 
 
 async def store_xcom(task: TaskKey, key: str, value: Mapping[str, JsonValue]) -> None:

@@ -15,6 +15,7 @@ from longcall.client.errors import (
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
 from longcall.client.router import Arrival, Arrivals, Router
 from longcall.client.sync import Client
+from longcall.client.watching import CallWatch, Patience
 
 __all__ = [
     "Arrival",
@@ -28,9 +29,11 @@ __all__ = [
     "CallSilent",
     "CallTimeout",
     "CallUnreachable",
+    "CallWatch",
     "Client",
     "ClientConfig",
     "InboxPolicy",
+    "Patience",
     "PerCallInbox",
     "Router",
     "RouterConfig",

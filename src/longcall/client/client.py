@@ -26,6 +26,7 @@ from longcall.contract import (
     JSON_TYPE,
     CallRequest,
     CallStatus,
+    Completion,
     ContractError,
     JsonValue,
     Report,
@@ -254,7 +255,7 @@ class AsyncClient:
             )
             while True:
                 arrival = await watch.next()
-                report = arrival.report if isinstance(arrival, Arrival) else arrival
+                report = arrival.report if isinstance(arrival, Arrival) else _status_report(call, arrival)
                 yield report
                 if is_completion(report.body):
                     break
@@ -364,6 +365,10 @@ class AsyncClient:
         except TransportError as error:
             # Its expiration deletes it when this could not; a result must not be lost for that.
             log.warning("Inbox %s is left to expire: %s", name, error)
+
+
+def _status_report(call: StartedCall, completion: Completion) -> Report:
+    return Report(correlation_id=call.correlation_id, body=completion, source=call.url)
 
 
 def _seconds(duration: timedelta | None) -> float | None:

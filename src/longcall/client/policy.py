@@ -41,8 +41,12 @@ class CallAddress:
 class InboxPolicy(Protocol):
     """Mints ids and says where their reports arrive."""
 
-    def new_call(self) -> CallAddress:
-        """Mint a correlation id and return it with its inbox."""
+    def new_call(self, token: str | None = None) -> CallAddress:
+        """Mint a correlation id and return it with its inbox.
+
+        Args:
+            token: the unguessable part of the id; None: random.
+        """
         ...
 
     def address(self, correlation_id: str) -> CallAddress:
@@ -62,9 +66,9 @@ class PerCallInbox:
     topic: str
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def new_call(self) -> CallAddress:
+    def new_call(self, token: str | None = None) -> CallAddress:
         """Mint a correlation id; the subscription is called the same."""
-        return self.address(new_correlation_id())
+        return self.address(new_correlation_id(token))
 
     def address(self, correlation_id: str) -> CallAddress:
         """Return the address of a call.
@@ -96,9 +100,9 @@ class SharedInbox:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def new_call(self) -> CallAddress:
+    def new_call(self, token: str | None = None) -> CallAddress:
         """Mint a correlation id that begins with the inbox's name."""
-        return self.address(new_inbox_correlation_id(self._inbox_id))
+        return self.address(new_inbox_correlation_id(self._inbox_id, token))
 
     def address(self, correlation_id: str) -> CallAddress:
         """Return the address of a call.

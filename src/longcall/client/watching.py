@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from longcall._core.errors import LongcallError
 from longcall.client.errors import CallSilent, CallTimeout
 from longcall.client.router import Arrival, Arrivals
-from longcall.contract import CallStatus, Completion, Report
+from longcall.contract import CallStatus, Completion
 from longcall.transport import InboxNotFound
 
 __all__ = ["AskStatus", "CallWatch", "Patience"]
@@ -73,8 +73,8 @@ class CallWatch:
         self._deadline_s = None if patience.timeout_s is None else now_s + patience.timeout_s
         self._ask_s = now_s + (random.uniform(0, _RESUMED_S) if patience.resumed else self._pause_s())  # noqa: S311 # no secret
 
-    async def next(self) -> Arrival | Report:
-        """Wait for the next report. One that is no arrival is the completion, in the service's own words.
+    async def next(self) -> Arrival | Completion:
+        """Wait for the next report, or for the service's own word that the call has ended.
 
         Raises:
             CallTimeout: time is up. The call goes on.
@@ -94,7 +94,7 @@ class CallWatch:
                 ended = await self._status()
                 if ended is None:
                     raise
-                return self._report(ended)
+                return self._lost(ended)
             else:
                 self._note_life()
                 return arrival
@@ -134,17 +134,17 @@ class CallWatch:
             self._life = life
         return status.completion
 
-    async def _report_or(self, ended: Completion) -> Arrival | Report:
+    async def _report_or(self, ended: Completion) -> Arrival | Completion:
         """Return the completion's report if it is only late: what arrives can be acknowledged."""
         try:
             async with asyncio.timeout(_REPORT_IS_DUE_S):
                 return await anext(self._arrivals)
         except (TimeoutError, InboxNotFound):
-            return self._report(ended)
+            return self._lost(ended)
 
-    def _report(self, ended: Completion) -> Report:
+    def _lost(self, ended: Completion) -> Completion:
         log.info("Call %s has ended, says the service; its report did not arrive", self._correlation_id)
-        return Report(correlation_id=self._correlation_id, body=ended)
+        return ended
 
     def _note_life(self) -> None:
         self._alive_s = _now_s()

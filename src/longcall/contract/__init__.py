@@ -9,6 +9,7 @@ from longcall.contract.errors import ContractError, MalformedReport, MalformedRe
 from longcall.contract.ids import (
     MAX_ID_LENGTH,
     check_correlation_id,
+    derived_token,
     new_correlation_id,
     new_inbox_correlation_id,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "decode_json",
     "decode_report",
     "decode_request",
+    "derived_token",
     "encode_json",
     "encode_report",
     "inbox_filter",

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longcall.airflow.completion import message_from_json, message_to_json, result_for_xcom
+from longcall.airflow.completion import (
+    message_from_json,
+    message_to_json,
+    result_for_xcom,
+    status_report,
+    stored_report,
+)
 from longcall.client import CallFailed
 from longcall.contract import (
     ContractError,
@@ -55,18 +61,24 @@ def stored(body: ReportBody) -> object:
     ],
 )
 def test_result_is_what_downstream_tasks_can_store(body: ReportBody, result: object) -> None:
-    assert result_for_xcom(stored(body), correlid="lc-1") == result
+    assert result_for_xcom(stored_report(stored(body), correlid="lc-1")) == result
 
 
 def test_failure_is_raised_in_the_services_own_words() -> None:
     problem = Problem(title="Disk full", detail="on node 7", retryable=False)
 
     with pytest.raises(CallFailed, match="Disk full: on node 7") as caught:
-        result_for_xcom(stored(Failed(problem=problem)), correlid="lc-1")
+        result_for_xcom(stored_report(stored(Failed(problem=problem)), correlid="lc-1"))
 
     assert not caught.value.retryable
 
 
 def test_completion_of_another_call_is_refused() -> None:
     with pytest.raises(ContractError, match="lc-2"):
-        result_for_xcom(stored(Succeeded()), correlid="lc-2")
+        stored_report(stored(Succeeded()), correlid="lc-2")
+
+
+def test_what_the_status_resource_says_is_stored_as_a_report_is() -> None:
+    report = status_report("lc-1", Succeeded.of(42), location="http://service/calls/lc-1")
+    kept = message_to_json(encode_report(report))
+    assert result_for_xcom(stored_report(kept, correlid="lc-1")) == 42

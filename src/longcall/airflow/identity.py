@@ -1,0 +1,51 @@
+"""Which call a try of a task means: the same again after a crash, a new one after a failure or a clear.
+
+The id is not kept anywhere: it is derived from what Airflow itself keeps of a task instance, so that a
+worker that comes after one that was killed finds it again, and the service recognises the request (ADR 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from longcall.airflow.version_compat import Context, fernet_key
+from longcall.contract import derived_token
+
+__all__ = ["TaskTry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTry:
+    """One try of a task instance.
+
+    Attributes:
+        names: the task instance: DAG, run, task, map index.
+        first: the number of the first try since the task was last cleared, from 1.
+        number: of this try.
+    """
+
+    names: tuple[str, str, str, int]
+    first: int
+    number: int
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """Read the running task's."""
+        ti, task = context["ti"], context["task"]
+        # A clear allows as many tries again as the task has: Airflow's own rule (`max_tries`).
+        first = max(1, (ti.max_tries or 0) - (task.retries or 0) + 1)
+        return cls(
+            names=(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index),
+            first=min(first, ti.try_number),
+            number=ti.try_number,
+        )
+
+    @property
+    def tries(self) -> int:
+        """How many tries there were since the last clear, this one included."""
+        return self.number - self.first + 1
+
+    def token(self, number: int) -> str:
+        """Return the unguessable part of the id of the task's call of this number, from 1."""
+        return derived_token(fernet_key(), *self.names, self.first, number)

@@ -71,8 +71,9 @@ async def held(call: Call) -> JsonValue:
 
 @service.handler("/release")
 async def release(call: Call) -> JsonValue:
-    """Let `/held` go on."""
+    """Let every `/held` that waits go on."""
     _released.set()
+    _released.clear()
     return None
 
 

@@ -227,6 +227,7 @@ def test_triggerer_killed_while_waiting_loses_nothing(
     run_id = stack.airflow.trigger("released")
     stack.airflow.wait_for_task("released", run_id, "call", states=frozenset({"deferred"}))
     call = call_of(stack, "released", run_id)
+    wait_until(lambda: state_at_the_service(call) == "running", "the service works")
 
     stack.kill_component("triggerer")
     released = httpx2.post(

@@ -32,7 +32,7 @@ test: $(READY) ## pass the tests
 	$(BIN)/python -m pytest
 
 chaos: $(READY) ## kill -9, a hundred times over
-	$(BIN)/python -m pytest -s tests/chaos --rounds 100
+	$(BIN)/python -m pytest -s tests/chaos tests/airflow/test_kills.py --rounds 100
 
 fuzz: $(READY) ## hostile clients, for ten minutes
 	$(BIN)/python -m pytest -s tests/fuzz --fuzz-seconds 120

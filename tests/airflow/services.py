@@ -59,6 +59,16 @@ async def counted(call: Call) -> JsonValue:
     return {"n": n, "correlid": call.id, "starts": _starts[n]}
 
 
+@service.handler("/fails-once")
+async def fails_once(call: Call) -> JsonValue:
+    """Fail the first call of each `n`."""
+    n = call.body.decode()
+    _starts[n] += 1
+    if _starts[n] == 1:
+        raise RuntimeError("the disk of node 7 is full")
+    return _starts[n]
+
+
 _released = asyncio.Event()
 
 

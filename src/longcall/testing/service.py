@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from httpx2 import ASGITransport, AsyncClient, Response
 
 from longcall._core.clock import ShiftedClock, SystemClock
+from longcall._core.errors import LongcallError
 from longcall.contract import (
     CallStatus,
     Cancelled,
@@ -43,7 +44,7 @@ _LEASE_S: Final = 600.0
 T = TypeVar("T")
 
 
-class RequestRefused(Exception):  # it is no error of the client's
+class RequestRefused(LongcallError):
     """The service did not take the call on.
 
     Attributes:

@@ -53,6 +53,9 @@ with DAG("four_steps_failing"):
 with DAG("service_fails"):
     LongCallOperator(task_id="call", endpoint="/fails", **SERVICE, **RETRIES)
 
+with DAG("fails_once"):
+    LongCallOperator(task_id="call", endpoint="/fails-once", data="{{ run_id }}", **SERVICE, **RETRIES)
+
 with DAG("service_fails_for_good"):
     LongCallOperator(task_id="call", endpoint="/fails-for-good", **SERVICE, **RETRIES)
 

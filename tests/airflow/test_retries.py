@@ -1,0 +1,68 @@
+"""When Airflow runs a task again: which call the new try means, and what becomes of the old one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.airflow.runs import call_of, state_at_the_service, succeed, tries, wait_until
+
+from longcall.cli.stack import LocalStack
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Subscriptions
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+
+def deferred_call(stack: LocalStack, dag_id: str, run_id: str, *, but: str = "") -> dict[str, Any]:
+    """Wait until the task is deferred for a call other than `but`; return the call."""
+
+    def is_there() -> bool:
+        (task,) = stack.airflow.task_instances(dag_id, run_id)
+        return task.state == "deferred" and call_of(stack, dag_id, run_id)["correlid"] != but
+
+    wait_until(is_there, "the task waits for its call")
+    return call_of(stack, dag_id, run_id)
+
+
+def test_retry_after_a_failure_is_a_new_call(stack: LocalStack, subscriptions: Subscriptions) -> None:
+    before = subscriptions.names()
+    run_id = succeed(stack, "fails_once")
+    assert tries(stack, "fails_once", run_id) == {"call": 2}
+    assert call_of(stack, "fails_once", run_id)["number"] == 2
+    assert subscriptions.names() == before
+
+
+@pytest.mark.parametrize("has_triggerer", [True, False])
+def test_cleared_task_cancels_its_call_and_starts_another(
+    stack: LocalStack, subscriptions: Subscriptions, has_triggerer: bool
+) -> None:
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("forever")
+    old = deferred_call(stack, "forever", run_id)
+    if not has_triggerer:
+        stack.kill_component("triggerer")
+
+    stack.airflow.clear_tasks("forever", run_id, ["call"])
+    new = deferred_call(stack, "forever", run_id, but=old["correlid"])
+
+    wait_until(lambda: state_at_the_service(old) == "cancelled", "the old call is cancelled")
+    wait_until(lambda: old["correlid"] not in subscriptions.names(), "the old inbox is deleted")
+    assert state_at_the_service(new) in {"accepted", "running"}
+    if not has_triggerer:
+        stack.restart_component("triggerer")
+    waits = f"Waiting for the completion of call {new['correlid']}"
+    wait_until(lambda: waits in stack.airflow.task_log("forever", run_id, "call", try_number=2), "it waits")
+    stack.airflow.patch_task("forever", run_id, "call", new_state="failed")
+    wait_until(lambda: subscriptions.names() == before, "the new inbox is deleted")
+
+
+def test_task_that_is_cleared_after_its_success_starts_afresh(stack: LocalStack) -> None:
+    run_id = succeed(stack, "secret_result")
+    first = stack.airflow.xcom("secret_result", run_id, "call")
+
+    stack.airflow.clear_tasks("secret_result", run_id, ["call"])
+
+    assert stack.airflow.wait_for_run("secret_result", run_id).state == "success"
+    assert stack.airflow.xcom("secret_result", run_id, "call") != first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from longcall.cli.stack.ports import free_ports
 HERE = Path(__file__).parent
 PROJECT = "tests"
 ARTICLE_PORT, COMMAND_PORT = free_ports(2)
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each look at a run buries what failed
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.airflow.conftest import Subscriptions
+from tests.airflow.runs import succeed
 
 from longcall.cli.stack import LocalStack
 
@@ -11,10 +12,7 @@ READERS = ("pull", "sensor", "deferred", "hook", "async_hook")
 
 def test_stock_pieces_work_unchanged(stack: LocalStack, subscriptions: Subscriptions) -> None:
     before = subscriptions.names()
-    run_id = stack.airflow.trigger("stock_pubsub")
-    run = stack.airflow.wait_for_run("stock_pubsub", run_id, timeout_s=200)
-    states = {task.task_id: task.state for task in stack.airflow.task_instances("stock_pubsub", run_id)}
-    assert run.state == "success", states
+    run_id = succeed(stack, "stock_pubsub")
     found = {name: stack.airflow.xcom("stock_pubsub", run_id, name) for name in READERS}
     assert found == {name: ["mine"] for name in READERS}
     assert subscriptions.names() == before

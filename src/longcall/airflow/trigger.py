@@ -207,7 +207,6 @@ class CompletionTrigger(BaseTrigger):
             ask_after_s=_ASK_AFTER_S,
             silence_s=record.silence_s,
             timeout_s=_seconds_until(record.deadline_s),
-            resumed=time.time() > self.not_before_s,
         )
 
     async def _keep(

@@ -1,8 +1,8 @@
 """News of one call: reports as they arrive, and what the service says when they stay away.
 
 Push for speed, pull for certainty. A completion that got lost on its way is found by asking the status
-resource: when there was no news for a while, when the inbox is gone, and soon after a wait that goes on
-where another one was broken off.
+resource: soon after a wait begins, for it may go on where another was broken off; when there was no news
+for a while; and when the inbox is gone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 _REPORT_IS_DUE_S: Final = 2.0
 """What the report of a call that has ended gets to arrive, before the service's own word is taken for it."""
-_RESUMED_S: Final = 10.0
+_FIRST_ASK_S: Final = (2.0, 10.0)
+"""When the service is asked first: spread, for a triggerer that starts takes up all its waits at once."""
+_UNANSWERED_MAX: Final = 20
+"""Enough doublings for any pause."""
 
 AskStatus: TypeAlias = Callable[[], Awaitable[CallStatus | None]]
 """Asks the service how a call stands; None: it cannot be asked. Raises a LongcallError: it does not say."""
@@ -37,16 +40,15 @@ class Patience:
     """How long to go without news of a call.
 
     Attributes:
-        ask_after_s: before the service is asked; a quarter more or less, lest many ask at once.
+        ask_after_s: before the service is asked; a quarter more or less, lest many ask at once. It is
+            asked sooner once at the beginning, and after it did not answer.
         silence_s: before the call is given up, when the service knows of no sign of life either; None: never.
         timeout_s: how long to wait at all, from now; None: as long as it takes.
-        resumed: another wait was broken off: ask soon.
     """
 
     ask_after_s: float
     silence_s: float | None = None
     timeout_s: float | None = None
-    resumed: bool = False
 
 
 class CallWatch:
@@ -71,7 +73,8 @@ class CallWatch:
         now_s = _now_s()
         self._alive_s = now_s
         self._deadline_s = None if patience.timeout_s is None else now_s + patience.timeout_s
-        self._ask_s = now_s + (random.uniform(0, _RESUMED_S) if patience.resumed else self._pause_s())  # noqa: S311 # no secret
+        self._unanswered = 0
+        self._ask_s = now_s + min(_soon_s(), self._pause_s())
 
     async def next(self) -> Arrival | Completion:
         """Wait for the next report, or for the service's own word that the call has ended.
@@ -115,7 +118,10 @@ class CallWatch:
                 f"call {self._correlation_id}: no sign of life for {now_s - self._alive_s:.0f} s: "
                 "the service or its host may be gone, or Pub/Sub does not deliver"
             )
-        self._ask_s = now_s + self._pause_s()
+        again_s = self._pause_s()
+        if self._unanswered:
+            again_s = min(again_s, _soon_s() * 2**self._unanswered)
+        self._ask_s = now_s + again_s
         return None
 
     async def _status(self) -> Completion | None:
@@ -123,7 +129,9 @@ class CallWatch:
             status = await self._ask()
         except LongcallError as error:
             log.info("The status of call %s is not known: %s", self._correlation_id, error)
+            self._unanswered = min(self._unanswered + 1, _UNANSWERED_MAX)
             return None
+        self._unanswered = 0
         if status is None or status.correlation_id != self._correlation_id:
             return None
         # Compared with itself alone: the service's clock is not ours.
@@ -154,6 +162,10 @@ class CallWatch:
         pause_s = self._patience.ask_after_s * random.uniform(0.75, 1.25)  # noqa: S311 # no secret
         silence_s = self._patience.silence_s
         return pause_s if silence_s is None else min(pause_s, silence_s / 2)
+
+
+def _soon_s() -> float:
+    return random.uniform(*_FIRST_ASK_S)  # noqa: S311 # no secret
 
 
 def _now_s() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -22,6 +22,7 @@ FINAL_RUN_STATES = frozenset({"success", "failed"})
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _POLL_INTERVAL_S = 0.2
 _PAGE = 100
+_LOG_LINES = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,7 @@ class AirflowApi:
         """Wait until the run has ended, well or badly, and return its state.
 
         Raises:
-            StackTimeout: it goes on; the message names the state of each of its tasks.
+            StackTimeout: it goes on; the message has the state and the end of the log of each task that does.
         """
 
         def running() -> str | None:
@@ -164,10 +165,7 @@ class AirflowApi:
         try:
             self._wait_while(running, timeout_s=timeout_s)
         except StackTimeout as error:
-            states = ", ".join(
-                f"{t.task_id}[{t.map_index}]={t.state}" for t in self.task_instances(dag_id, run_id)
-            )
-            raise StackTimeout(f"{error}: {states}") from error
+            raise StackTimeout("\n".join([str(error), *self._unfinished(dag_id, run_id)])) from error
         return self.run_state(dag_id, run_id)
 
     def wait_for_task(
@@ -249,6 +247,15 @@ class AirflowApi:
     def patch_run(self, dag_id: str, run_id: str, *, state: str) -> None:
         """Set the state of a run, as the page's "mark as" does."""
         self._send("PATCH", _run_path(dag_id, run_id), {"state": state})
+
+    def _unfinished(self, dag_id: str, run_id: str) -> Iterator[str]:
+        for task in self.task_instances(dag_id, run_id):
+            if task.ended is None:
+                yield f"{task.task_id}[{task.map_index}] is {task.state}; its log ends with:"
+                log = self.task_log(
+                    dag_id, run_id, task.task_id, try_number=task.try_number, map_index=task.map_index
+                )
+                yield from log.splitlines()[-_LOG_LINES:]
 
     def _wait_while(self, reason: Callable[[], str | None], *, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s

@@ -35,4 +35,8 @@ def test_shell_script_that_is_killed_in_the_middle_is_done_after_all(
     assert stack.airflow.wait_for_run("shell_script", run_id, timeout_s=120).state == "success"
     result = stack.airflow.xcom("shell_script", run_id, "call")
     assert result == {"date": "2026-01-31", "rows": 42, "attempt": 2}
+    log = stack.airflow.task_log("shell_script", run_id, "call")
+    # What the first attempt said may have died with the service on its way to Pub/Sub.
+    assert "Service: night of 2026-01-31, attempt 2" in log
+    assert "Progress: 3 of 3 part 3" in log
     assert stack.airflow.task_instances("shell_script", run_id)[0].try_number == 1

@@ -14,6 +14,7 @@ from longcall.contract import (
     Cancelled,
     Failed,
     Heartbeat,
+    Log,
     MalformedReport,
     Message,
     Progress,
@@ -24,6 +25,7 @@ from longcall.contract import (
     encode_report,
 )
 from longcall.contract.instants import encode_instant
+from longcall.contract.log import log_to_wire
 
 FILES = sorted((Path(__file__).parent / "golden" / "v1").glob("*.json"))
 VECTORS = [json.loads(file.read_text("utf-8")) for file in FILES]
@@ -58,6 +60,8 @@ def body_to_json(body: ReportBody) -> dict[str, Any]:
         case Progress():
             progress = {"done": body.done, "total": body.total, "unit": body.unit, "message": body.message}
             return {"kind": "progress", "progress": progress}
+        case Log():
+            return {"kind": "log", "lines": log_to_wire(body)["lines"]}
         case Succeeded():
             data = base64.b64encode(body.data).decode()
             return {"kind": "succeeded", "result": {"content_type": body.content_type, "data_base64": data}}
@@ -112,4 +116,4 @@ def test_every_vector_is_named_as_its_file_and_has_one_outcome() -> None:
 def test_every_kind_of_report_has_a_vector() -> None:
     kinds = {vector["report"]["kind"] for vector in READ if vector["canonical"]}
 
-    assert kinds == {"accepted", "progress", "heartbeat", "succeeded", "failed", "cancelled"}
+    assert kinds == {"accepted", "progress", "heartbeat", "log", "succeeded", "failed", "cancelled"}

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
-from tests.unit.contract.strategies import ids, json_values, problems, progresses, reports
+from tests.unit.contract.strategies import ids, json_values, logs, problems, progresses, reports
 from tests.unit.contract.test_status_and_request import statuses
 
 from longcall.contract import (
     CallState,
     CallStatus,
     ContractError,
+    Log,
     MalformedReport,
     Message,
     Problem,
@@ -29,6 +30,7 @@ from longcall.contract import (
     decode_report,
     encode_report,
 )
+from longcall.contract.log import log_from_wire, log_to_wire
 from longcall.contract.progress import progress_from_wire, progress_to_wire
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def allows(name: str, value: object) -> bool:
 
 
 def test_there_is_a_schema_for_each_thing_on_the_wire() -> None:
-    assert set(SCHEMAS) == {"problem", "progress", "report-attributes", "status"}
+    assert set(SCHEMAS) == {"log", "problem", "progress", "report-attributes", "status"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -78,6 +80,11 @@ def test_problem_with_impossible_numbers_is_written_without_them(problem: Proble
 @given(progresses)
 def test_every_progress_that_is_written_is_allowed(progress: Progress) -> None:
     assert allows("progress", progress_to_wire(progress))
+
+
+@given(logs)
+def test_every_log_that_is_written_is_allowed(log: Log) -> None:
+    assert allows("log", log_to_wire(log))
 
 
 @given(reports)
@@ -112,6 +119,14 @@ def test_every_status_that_is_allowed_can_be_read(wire: Any) -> None:
 def test_every_progress_that_is_allowed_can_be_read(wire: Any) -> None:
     if allows("progress", wire):
         assert progress_from_wire(wire).done == wire["done"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["message", "level", "time", "x"]), st.text() | json_values)))
+def test_every_log_that_is_allowed_can_be_read(lines: Any) -> None:
+    if allows("log", {"lines": lines}):
+        assert [line.message for line in log_from_wire({"lines": lines}).lines] == [
+            line["message"] for line in lines
+        ]
 
 
 @given(st.dictionaries(st.sampled_from(["title", "retryable", "status", "retry_after_ms"]), json_values))
@@ -165,6 +180,10 @@ def test_schema_and_golden_vector_agree_on_the_attributes(vector: dict[str, Any]
         ("progress", {}),
         ("progress", {"done": -1}),
         ("progress", {"done": 10**400}),
+        ("log", {}),
+        ("log", {"lines": [{"level": "info"}]}),
+        ("log", {"lines": [{"message": "x" * 8193}]}),
+        ("log", {"lines": [{"message": ""}] * 1001}),
         ("problem", {"status": 42}),
         ("report-attributes", {}),
         ("report-attributes", {"correlid": "a", "ce-type": "longcall.call.accepted.v1"}),
@@ -182,6 +201,7 @@ def test_examples_of_the_reference_are_allowed(example: tuple[str, str]) -> None
     kind, text = example
     names = {
         "status": "status",
+        "longcall.call.log.v1": "log",
         "longcall.call.progress.v1": "progress",
         "longcall.call.failed.v1": "problem",
     }

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from tests.e2e.processes import wait_until_gone
 
-from longcall.contract import CallRequest, Progress, Succeeded
+from longcall._core.clock import SystemClock
+from longcall.contract import CallRequest, LogLine, Progress, Succeeded
 from longcall.service import CallFailed
 from longcall.service.command import CommandSpec, run_command
+from longcall.service.log_lines import LogWriter
 
 WAIT_S = 60.0
 RUNS_ONE = """
@@ -32,7 +34,7 @@ asyncio.run(
         CallRequest(correlation_id="a"),
         attempt=1,
         on_progress=print,
-        on_log=lambda level, text: print(text, flush=True),
+        on_log=lambda level, text: print(text, flush=True) is None,
     )
 )
 """
@@ -46,8 +48,13 @@ class Told:
         self.lines: list[tuple[str, str]] = []
         self._news = asyncio.Event()
 
-    def on_log(self, level: str, text: str) -> None:
-        self.lines.append((level, text))
+        self._writer = LogWriter(self._take, clock=SystemClock())
+
+    def on_log(self, level: str, text: str) -> bool:
+        return self._writer.write(text, level=level)
+
+    def _take(self, line: LogLine) -> None:
+        self.lines.append((line.level, line.message))
         self._news.set()
 
     async def line(self, number: int = 0) -> str:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.e2e.processes import wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Process, calling, serve_command, serving
 
-from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
+from longcall.contract import (
+    CallState,
+    CallStatus,
+    Cancelled,
+    Failed,
+    JsonValue,
+    Log,
+    LogLine,
+    ReportBody,
+    Succeeded,
+)
+
+WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -42,6 +54,57 @@ async def test_calls_that_run_and_wait_are_done_after_kill_9(
             assert (status.state, status.attempt) == (CallState.SUCCEEDED, 2)
             answer = await caller.http.post("/waits?correlid=a", json=str(tmp_path / "go"))
             assert (answer.status_code, answer.headers["location"]) == (200, "/calls/a")
+
+
+async def test_what_was_said_before_kill_9_is_still_there_and_says_who_said_it(
+    broker: str, store: tuple[str, str], tmp_path: Path
+) -> None:
+    said: list[dict[str, JsonValue]] = []
+    with serving(broker, *store) as service:
+        async with calling(service, broker) as caller:
+            await caller.start("/says", "a", json=str(tmp_path / "go"))
+            pid = await caller.worker("a")
+            async with asyncio.timeout(WAIT_S):
+                while len(said) < 2:
+                    said = (await caller.http.get("/calls/a/log")).json()["lines"]
+            service.end(signal.SIGKILL)
+            wait_until_gone(pid)
+    (tmp_path / "go").touch()
+    with serving(broker, *store) as service:
+        async with calling(service, broker) as caller:
+            reports = await caller.until("a", Succeeded)
+            log = (await caller.http.get("/calls/a/log")).json()["lines"]
+            assert log[:2] == said
+            assert [(line["number"], line["attempt"], line["message"]) for line in log] == [
+                (1, 1, "attempt 1"),
+                (2, 1, "reads red"),
+                (3, 2, "attempt 2"),
+                (4, 2, "reads red"),
+                (5, 2, "done"),
+            ]
+            assert [line.message for report in reports for line in lines_of(report.body)][-1] == "done"
+            assert (await caller.http.get("/calls/a/log?after=4")).json()["lines"] == log[4:]
+            assert "reads" not in service.log
+
+
+async def test_handler_that_talks_without_end_is_held_to_some_lines(
+    broker: str, store: tuple[str, str]
+) -> None:
+    with serving(broker, *store) as service:
+        async with calling(service, broker) as caller:
+            await caller.start("/talks", "a")
+            reports = await caller.until("a", Succeeded)
+            log = (await caller.http.get("/calls/a/log")).json()["lines"]
+    published = [line.message for report in reports for line in lines_of(report.body)]
+    assert published == [line["message"] for line in log]
+    assert published[0] == "0 of very many"
+    assert 200 < len(published) < 10_000
+    left_out = sum(int(text.split()[0][1:]) for text in published if "left out" in text)
+    assert left_out + sum("of very many" in text for text in published) == 1_000_000
+
+
+def lines_of(body: ReportBody) -> Sequence[LogLine]:
+    return body.lines if isinstance(body, Log) else ()
 
 
 async def test_handler_can_tell_that_it_is_cancelled(

@@ -58,6 +58,25 @@ def steps(call: Call) -> JsonValue:
     return None
 
 
+@service.handler("/says")
+def says(call: Call) -> JsonValue:
+    """Say something, and work until the file that the arguments name is there."""
+    call.log(f"attempt {call.attempt}\nreads \x1b[31mred\x1b[0m", level="warning")
+    call.progress(0, message=str(os.getpid()))
+    while not os.path.exists(str(call.arguments)):  # noqa: PTH110 # one line
+        time.sleep(0.02)
+    call.log("done")
+    return "done"
+
+
+@service.handler("/talks")
+def talks(call: Call) -> JsonValue:
+    """Say very much."""
+    for number in range(1_000_000):
+        call.log(f"{number} of very many")
+    return None
+
+
 @service.handler("/waits")
 def waits(call: Call) -> JsonValue:
     """Work until the file that the arguments name is there."""

@@ -16,6 +16,7 @@ from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, 
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
+from longcall.airflow.shown import ShownLines
 from longcall.airflow.version_compat import (
     TRIGGER_HAS_ON_KILL,
     BaseTrigger,
@@ -26,7 +27,7 @@ from longcall.airflow.version_compat import (
     task_is_deferred,
 )
 from longcall.client import Arrival, CallTimeout, CallWatch, Patience
-from longcall.contract import CallStatus, JsonValue, Message, Progress, Report, encode_report, is_completion
+from longcall.contract import CallStatus, JsonValue, Message, Report, encode_report, is_completion
 from longcall.transport import InboxNotFound, TransportDenied
 
 __all__ = ["CompletionTrigger", "EventStatus"]
@@ -71,6 +72,7 @@ class CompletionTrigger(BaseTrigger):
         self.keep_inbox = keep_inbox
         self.not_before_s = not_before_s
         self._fired = False
+        self._shown = ShownLines()
 
     def serialize(self) -> tuple[str, dict[str, object]]:
         """Return the class path and the arguments that make this trigger again."""
@@ -190,6 +192,8 @@ class CompletionTrigger(BaseTrigger):
                 news = await watch.next()
                 if isinstance(news, Arrival):
                     if is_completion(news.report.body):
+                        for level, text in self._shown.end():
+                            self.log.log(level, "%s", text)
                         return await self._keep(news.message, record, arrival=news)
                     self._show(news.report)
                 else:
@@ -237,12 +241,8 @@ class CompletionTrigger(BaseTrigger):
             self.log.warning("Inbox %s is left to expire: %s", record.inbox, error)
 
     def _show(self, report: Report) -> None:
-        match report.body:
-            case Progress(done=done, total=total, unit=unit, message=message):
-                of_total = f" of {total:g}" if total is not None else ""
-                self.log.info("Progress: %g%s %s %s", done, of_total, unit, message)
-            case body:
-                self.log.info("The service reports: %s", type(body).__name__.lower())
+        for level, text in self._shown.of(report.body, now_s=time.monotonic()):
+            self.log.log(level, "%s", text)
 
 
 def _seconds_until(deadline_s: float | None) -> float | None:

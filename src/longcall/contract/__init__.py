@@ -14,6 +14,7 @@ from longcall.contract.ids import (
     new_inbox_correlation_id,
 )
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.log import MAX_LINE_LENGTH, MAX_LOG_LINES
 from longcall.contract.message import MAX_MESSAGE_BYTES, Message
 from longcall.contract.names import (
     correlation_filter,
@@ -30,6 +31,9 @@ from longcall.contract.report import (
     Completion,
     Failed,
     Heartbeat,
+    Log,
+    LogLevel,
+    LogLine,
     Progress,
     Report,
     ReportBody,
@@ -48,6 +52,8 @@ __all__ = [
     "CORRELATION_ATTRIBUTE",
     "JSON_TYPE",
     "MAX_ID_LENGTH",
+    "MAX_LINE_LENGTH",
+    "MAX_LOG_LINES",
     "MAX_MESSAGE_BYTES",
     "PROBLEM_TYPE",
     "Accepted",
@@ -60,6 +66,9 @@ __all__ = [
     "Failed",
     "Heartbeat",
     "JsonValue",
+    "Log",
+    "LogLevel",
+    "LogLine",
     "MalformedReport",
     "MalformedRequest",
     "Message",

@@ -15,6 +15,7 @@ from longcall.contract.errors import ContractError, MalformedReport
 from longcall.contract.ids import check_correlation_id
 from longcall.contract.instants import decode_instant, encode_instant
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
+from longcall.contract.log import log_from_wire, log_to_wire
 from longcall.contract.message import (
     ENVELOPE_BYTES,
     MAX_ATTRIBUTE_VALUE_BYTES,
@@ -28,6 +29,7 @@ from longcall.contract.report import (
     Cancelled,
     Failed,
     Heartbeat,
+    Log,
     Progress,
     Report,
     ReportBody,
@@ -42,6 +44,7 @@ _TYPES: Final[dict[type[ReportBody], str]] = {
     Accepted: "longcall.call.accepted.v1",
     Progress: "longcall.call.progress.v1",
     Heartbeat: "longcall.call.heartbeat.v1",
+    Log: "longcall.call.log.v1",
     Succeeded: "longcall.call.succeeded.v1",
     Failed: "longcall.call.failed.v1",
     Cancelled: "longcall.call.cancelled.v1",
@@ -123,6 +126,10 @@ def _encode_body(body: ReportBody) -> tuple[bytes, str]:
             wire = progress_to_wire(body)
             progress_from_wire(wire)  # what no reader takes is not sent
             return encode_json(wire, field="progress"), JSON_TYPE
+        case Log():
+            wire = log_to_wire(body)
+            log_from_wire(wire)
+            return encode_json(wire, field="lines"), JSON_TYPE
         case Cancelled(detail=detail) if detail:
             return encode_json({"detail": detail}, field="detail"), JSON_TYPE
         case _:
@@ -134,6 +141,8 @@ def _decode_body(body: type[ReportBody], message: Message) -> ReportBody:
         return Failed(problem=Problem.from_wire(decode_json(message.data, field="problem")))
     if body is Progress:
         return progress_from_wire(decode_json(message.data, field="progress"))
+    if body is Log:
+        return log_from_wire(decode_json(message.data, field="lines"))
     if body is Cancelled:
         return Cancelled(detail=_decode_detail(message.data))
     return body()  # type: ignore[call-arg] # Accepted and Heartbeat have no fields

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
 from longcall.contract.problem import Problem
@@ -18,6 +18,9 @@ __all__ = [
     "Completion",
     "Failed",
     "Heartbeat",
+    "Log",
+    "LogLevel",
+    "LogLine",
     "Progress",
     "Report",
     "ReportBody",
@@ -51,6 +54,36 @@ class Progress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The call is alive; nothing else is new."""
+
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line that the work has to say.
+
+    Attributes:
+        message: for a person. It comes from the work, so whoever prints it makes it harmless first.
+        level: how grave it is.
+        time: when it was said, aware.
+    """
+
+    message: str
+    level: LogLevel = "info"
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What the work has to say since the last such report.
+
+    Attributes:
+        lines: the oldest first; at most `MAX_LOG_LINES`, each of at most `MAX_LINE_LENGTH` characters.
+    """
+
+    lines: tuple[LogLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +151,7 @@ class Cancelled:
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled
-ReportBody: TypeAlias = Accepted | Progress | Heartbeat | Completion
+ReportBody: TypeAlias = Accepted | Progress | Heartbeat | Log | Completion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from longcall.contract import (
     decode_json,
 )
 from longcall.service.errors import CallFailed
+from longcall.service.log_lines import LogWriter
 from longcall.service.wording import publishable
 
 __all__ = [
@@ -71,6 +72,7 @@ class Call:
         *,
         attempt: int,
         on_progress: Callable[[Progress], None],
+        log_writer: LogWriter,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.id: str = request.correlation_id
@@ -79,6 +81,7 @@ class Call:
         self.content_type: str = request.content_type
         self.deadline: datetime | None = request.deadline
         self._on_progress = on_progress
+        self._log_writer = log_writer
         self._is_cancelled = is_cancelled
 
     @property
@@ -124,6 +127,23 @@ class Call:
                 message=publishable(message),
             )
         )
+
+    def log(self, message: str, *, level: str = "info") -> bool:
+        """Say something to the person who watches the call, in any thread of the handler's. Returns at once.
+
+        It is kept with the call (`GET /calls/{id}/log`), published, and shown in the task's log in Airflow;
+        not in the service's own log. 200 lines at once and 20 a second are told; of more, their number.
+
+        Args:
+            message: text; each of its lines is one line of the log. What would do something to a terminal or
+                a log (control characters, escape sequences) is taken out, and a line longer than 8192
+                characters is cut.
+            level: `debug`, `info`, `warning` or `error`; any other is info.
+
+        Returns:
+            Whether all of it was told: whoever can, may say less from then on.
+        """
+        return self._log_writer.write(str(message), level=str(level))
 
 
 HandlerResult: TypeAlias = JsonValue | Result

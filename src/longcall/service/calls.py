@@ -16,7 +16,7 @@ from longcall.service.errors import ServiceUnavailable, UnknownCall
 from longcall.service.logs import log_context
 from longcall.service.observer import Observer
 from longcall.service.reports import checked_traceparent
-from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall
+from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall, StoredLine
 from longcall.service.store.levels import Levels
 from longcall.service.tracing import Tracing
 
@@ -105,6 +105,17 @@ class Calls:
     async def find(self, wanted: CallFilter, *, before: int | None, limit: int) -> Sequence[CallSummary]:
         """Return the latest calls that are wanted, the newest first."""
         return await self._store.find(wanted, before=before, limit=limit)
+
+    async def log_of(self, correlation_id: str, *, after: int = 0) -> Sequence[StoredLine]:
+        """Return the kept lines of a call's log whose number is greater than `after`, the oldest first.
+
+        Raises:
+            UnknownCall: there is no call of that id.
+        """
+        lines = await self._store.log_of(correlation_id, after=after)
+        if not lines:
+            await self.status(correlation_id)
+        return lines
 
     async def levels(self) -> Levels:
         """Return how much there is to do."""

@@ -1,7 +1,7 @@
 """The program of a child process: `python -m longcall.service.child FD` runs one handler and ends.
 
 Reads one line of JSON from its standard input, writes lines of JSON to the
-descriptor FD: any number of `{"progress"}`, then the result or the problem.
+descriptor FD: any number of `{"progress"}` and `{"log"}`, then the result or the problem.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Final, NoReturn, cast
 
-from longcall.contract import CallRequest, JsonValue, Progress
+from longcall._core.clock import SystemClock
+from longcall.contract import CallRequest, JsonValue
 from longcall.service.answers import AnswerWriter
 from longcall.service.arguments import invoke
 from longcall.service.call import Call, Handler, HandlerResult, failure_problem, to_succeeded
 from longcall.service.errors import CallFailed
+from longcall.service.log_lines import LogWriter
 from longcall.service.logs import LogContext, LogSettings
 from longcall.service.tracing import joined_trace
 
@@ -50,11 +51,11 @@ def main() -> int:
     threading.Thread(target=_watch_parent, args=(lifeline,), daemon=True).start()
     LogSettings.from_wire(task["log"]).apply(about=LogContext.from_wire(task["about"]))
     answers = AnswerWriter(int(sys.argv[1]))
-    answers.close(_run(task, answers.put))
+    answers.close(_run(task, answers))
     return 0
 
 
-def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) -> dict[str, JsonValue]:
+def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonValue]:
     deadline = task["deadline"]
     request = CallRequest(
         correlation_id=str(task["correlation_id"]),
@@ -62,8 +63,13 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
         content_type=str(task["content_type"]),
         deadline=datetime.fromisoformat(str(deadline)) if deadline else None,
     )
+    log_writer = LogWriter(answers.put, clock=SystemClock())
     call = Call(
-        request, attempt=int(str(task["attempt"])), on_progress=on_progress, is_cancelled=_stopped.is_set
+        request,
+        attempt=int(str(task["attempt"])),
+        on_progress=answers.put,
+        log_writer=log_writer,
+        is_cancelled=_stopped.is_set,
     )
     try:
         handler = _handler(task)
@@ -74,6 +80,8 @@ def _run(task: dict[str, JsonValue], on_progress: Callable[[Progress], None]) ->
     except Exception as error:  # the handler's border: whatever it raises fails its call
         log.exception("Call %s: the handler failed", request.correlation_id)
         return {"problem": failure_problem(error).to_wire()}
+    finally:
+        log_writer.end()
     return {
         "content_type": succeeded.content_type,
         "data_base64": base64.b64encode(succeeded.data).decode(),

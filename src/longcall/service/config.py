@@ -41,7 +41,7 @@ class ServiceConfig:
         max_body_bytes: a larger request body is answered 413.
         max_ended: ended calls whose status is kept.
         max_ended_age_s: for how long it is kept.
-        max_ended_bytes: of the kept calls' results together; the oldest go first.
+        max_ended_bytes: of the kept calls' results and logs together; the oldest go first.
         heartbeat_s: pause between heartbeats of a running call.
         progress_interval_s: pause between two progress reports of a call.
         max_interruptions: a call whose work has died with the service so often fails.

@@ -36,7 +36,7 @@ from longcall.service.calls import Calls
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import CallConflict, ServiceConfigError, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import HandlerSpec
-from longcall.service.listing import decode_page, encode_list
+from longcall.service.listing import decode_after, decode_page, encode_list, encode_log
 from longcall.service.metrics import metrics_routes
 from longcall.service.observer import Observer
 from longcall.service.request_counts import CountRequests
@@ -86,6 +86,7 @@ def make_app(
     ]
     routes += [
         Route("/calls", _list, methods=["GET"]),
+        Route("/calls/{id:path}/log", _log, methods=["GET"]),
         Route("/calls/{id:path}", _status, methods=["GET"]),
         Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
         Route("/health", _health, methods=["GET"]),
@@ -130,6 +131,14 @@ async def _list(request: Request) -> Response:
     found = await _calls(request).find(page.wanted, before=page.before, limit=page.size)
     root = f"{request.scope.get('root_path', '')}/calls"
     return Response(json.dumps(encode_list(found, page, root=root)), 200, media_type=JSON_TYPE)
+
+
+async def _log(request: Request) -> Response:
+    name = request.path_params["id"]
+    if request.scope.get("raw_path", b"/log").partition(b"?")[0].endswith(b"/log"):
+        lines = await _calls(request).log_of(name, after=decode_after(request.query_params))
+        return Response(json.dumps(encode_log(name, lines)), 200, media_type=JSON_TYPE)
+    return _status_answer(await _calls(request).status(f"{name}/log"), code=200)  # an id may end so
 
 
 async def _cancel(request: Request) -> Response:

@@ -1,7 +1,9 @@
-"""The list of calls on the wire: `GET /calls?state=…&handler=…&since=…&page_size=…&page_token=…`. Pure.
+"""The list of calls, and the log of one, on the wire. Pure.
 
-Paging as Google's APIs do it (AIP-158): `next_page_token` of one answer is the
-`page_token` of the next request; without one the list has ended.
+`GET /calls?state=…&handler=…&since=…&page_size=…&page_token=…`: paging as Google's
+APIs do it (AIP-158): `next_page_token` of one answer is the `page_token` of the next
+request; without one the list has ended. `GET /calls/{id}/log?after=N`: what came
+after the line of that number.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from urllib.parse import quote
 
 from longcall.contract import CallState, ContractError, JsonValue
 from longcall.contract.instants import decode_instant, encode_instant
-from longcall.service.store import CallFilter, CallSummary
+from longcall.contract.log import line_to_wire
+from longcall.service.store import CallFilter, CallSummary, StoredLine
 
-__all__ = ["Page", "decode_page", "encode_list"]
+__all__ = ["Page", "decode_after", "decode_page", "encode_list", "encode_log"]
 
 _PARAMETERS: Final = ("state", "handler", "since", "page_size", "page_token")
 _PAGE_SIZE: Final = 100
@@ -77,6 +80,26 @@ def encode_list(found: Sequence[CallSummary], page: Page, *, root: str) -> dict[
     if len(found) == page.size:
         wire["next_page_token"] = str(found[-1].number)
     return wire
+
+
+def decode_after(query: Mapping[str, str]) -> int:
+    """Read the number of the last line seen; 0: none.
+
+    Raises:
+        ContractError: a parameter is unknown, or not as it has to be.
+    """
+    for name in query:
+        if name != "after":
+            raise ContractError(name[:40], "no such parameter; there is after")
+    return _number(query.get("after") or "0", field="after")
+
+
+def encode_log(correlation_id: str, lines: Sequence[StoredLine]) -> dict[str, JsonValue]:
+    """Return a call's log."""
+    wire: list[JsonValue] = [
+        {"number": stored.number, "attempt": stored.attempt, **line_to_wire(stored.line)} for stored in lines
+    ]
+    return {"correlid": correlation_id, "lines": wire}
 
 
 def _summary(call: CallSummary, root: str) -> dict[str, JsonValue]:

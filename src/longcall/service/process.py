@@ -17,15 +17,27 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from longcall.contract import CallRequest, ContractError, JsonValue, Problem, Progress, Succeeded, decode_json
+from longcall.contract import (
+    CallRequest,
+    ContractError,
+    JsonValue,
+    Log,
+    Problem,
+    Progress,
+    Succeeded,
+    decode_json,
+)
+from longcall.contract.log import log_from_wire
 from longcall.contract.progress import progress_from_wire
 from longcall.service.call import Handler
 from longcall.service.errors import CallFailed, ServiceConfigError
 from longcall.service.logs import LogContext, LogSettings
 
-__all__ = ["check_importable", "run_in_process"]
+__all__ = ["OnReport", "check_importable", "run_in_process"]
+
+OnReport: TypeAlias = Callable[[Progress | Log], None]
 
 _LINE_LIMIT: Final = 32 * 1024 * 1024
 _GRACE_S: Final = 5.0
@@ -66,7 +78,7 @@ def _home_of_main() -> str | None:
 
 
 async def run_in_process(
-    target: str, request: CallRequest, *, attempt: int, on_progress: Callable[[Progress], None]
+    target: str, request: CallRequest, *, attempt: int, on_report: OnReport
 ) -> Succeeded:
     """Run a handler in a child process. Cancelling stops it: SIGTERM, and SIGKILL five seconds later.
 
@@ -76,7 +88,7 @@ async def run_in_process(
         target: as `check_importable` returned it.
         request: the call.
         attempt: which run this is.
-        on_progress: told of each report.
+        on_report: told what the handler reports.
 
     Raises:
         CallFailed: the handler raised, or its process died or could not be started.
@@ -87,7 +99,7 @@ async def run_in_process(
         raise CallFailed(
             "The worker process did not start", detail=str(error.strerror), code="process-start"
         ) from error
-    answers = asyncio.create_task(_read_answers(reading, on_progress))
+    answers = asyncio.create_task(_read_answers(reading, on_report))
     try:
         await _send(child, _task_line(target, request, attempt))
         outcome = await _outcome(child, answers)
@@ -160,7 +172,7 @@ async def _outcome(
         exit_.cancel()
 
 
-async def _read_answers(reading: int, on_progress: Callable[[Progress], None]) -> Succeeded | Problem | None:
+async def _read_answers(reading: int, on_report: OnReport) -> Succeeded | Problem | None:
     """Return the handler's outcome; None when the pipe ends without one."""
     stream = asyncio.StreamReader(limit=_LINE_LIMIT)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -173,7 +185,9 @@ async def _read_answers(reading: int, on_progress: Callable[[Progress], None]) -
             answer = decode_json(line, field="child")
             assert isinstance(answer, dict)  # our own child wrote it
             if "progress" in answer:
-                on_progress(progress_from_wire(answer["progress"]))
+                on_report(progress_from_wire(answer["progress"]))
+            elif "log" in answer:
+                on_report(log_from_wire(answer["log"]))
             elif "problem" in answer:
                 return Problem.from_wire(answer["problem"])
             else:

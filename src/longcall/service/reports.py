@@ -1,4 +1,4 @@
-"""What a run of work says before its completion: accepted, the latest progress, a heartbeat.
+"""What a run of work says before its completion: accepted, the latest progress, its log, a heartbeat.
 
 Each is tried once: a progress report that failed is dropped, the next will say
 more. Completions are the outbox's.
@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import Accepted, ContractError, Heartbeat, Progress, Report, ReportBody, encode_report
+from longcall.contract import (
+    Accepted,
+    ContractError,
+    Heartbeat,
+    Log,
+    Progress,
+    Report,
+    ReportBody,
+    encode_report,
+)
+from longcall.service.log_lines import LogBuffer
 from longcall.service.observer import Observer, report_kind
 from longcall.transport.errors import TransportError
 from longcall.transport.port import Transport
@@ -73,10 +83,11 @@ class Pending:
     accepted: Accepted | None = None
     progress: Progress | None = None
     heartbeat: Heartbeat | None = None
+    log: LogBuffer = field(default_factory=LogBuffer)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, body: Accepted | Progress | Heartbeat) -> None:
-        """Add a report; a newer one takes the place of one of its kind that waits."""
+    def put(self, body: Accepted | Progress | Heartbeat | Log) -> None:
+        """Add a report; a newer one takes the place of one of its kind that waits, log lines are gathered."""
         match body:
             case Accepted():
                 self.accepted = body
@@ -84,6 +95,9 @@ class Pending:
                 self.progress = body
             case Heartbeat():
                 self.heartbeat = body
+            case Log(lines=lines):
+                for line in lines:
+                    self.log.put(line)
         self.changed.set()
 
     def take(self) -> ReportBody | None:
@@ -93,12 +107,14 @@ class Pending:
             if body is not None:
                 setattr(self, name, None)
                 return body
+        if self.log:
+            return Log(lines=tuple(self.log.take()))
         self.changed.clear()
         return None
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return sum(body is not None for body in (self.accepted, self.progress, self.heartbeat))
+        return sum(map(bool, (self.accepted, self.progress, self.heartbeat, self.log)))
 
 
 class RunReports:
@@ -128,7 +144,7 @@ class RunReports:
         self._is_closed = False
         self._task = asyncio.create_task(self._send_all())
 
-    def put(self, body: Accepted | Progress | Heartbeat) -> None:
+    def put(self, body: Accepted | Progress | Heartbeat | Log) -> None:
         """Have a report published. After `close` it is dropped."""
         if not self._is_closed:
             self._pending.put(body)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from typing import Any, Final
 
-from longcall.contract import Completion, Failed, Heartbeat, Problem, Progress, Succeeded
+from longcall._core.clock import Clock
+from longcall.contract import Completion, Failed, Heartbeat, Log, LogLine, Problem, Progress, Succeeded
 from longcall.service.arguments import invoke
 from longcall.service.call import Call, failure_problem, to_succeeded
 from longcall.service.errors import CallFailed, StoreUnavailable
 from longcall.service.handlers import HandlerSpec
+from longcall.service.log_lines import LogBuffer, LogWriter
 from longcall.service.process import run_in_process
 from longcall.service.reports import RunReports
 from longcall.service.store import Assignment, CallStore
@@ -24,7 +27,7 @@ _CANCELLED_ITSELF: Final = Problem(
     title="CancelledError", detail="raised by the handler; nobody had asked for it"
 )
 _NOTE_INTERVAL_S: Final = 0.5
-"""Between two notes of progress in the store, however chatty the work."""
+"""Between two notes of progress and log lines in the store, however chatty the work."""
 
 
 class Run:
@@ -37,16 +40,21 @@ class Run:
         *,
         store: CallStore,
         reports: RunReports,
+        clock: Clock,
         heartbeat_s: float,
     ) -> None:
         self._spec = spec
         self._work = work
         self._store = store
         self._reports = reports
+        self._clock = clock
         self._heartbeat_s = heartbeat_s
+        self._loop = asyncio.get_running_loop()
+        self._lines = LogBuffer()
         self._progress: Progress | None = None
         self._news = asyncio.Event()
-        self._early_end: asyncio.Future[Completion | None] = asyncio.get_running_loop().create_future()
+        self._thread = threading.get_ident()
+        self._early_end: asyncio.Future[Completion | None] = self._loop.create_future()
 
     def end_early(self, outcome: Completion | None) -> None:
         """Stop the work, and have `wait` return `outcome`; the first word stands."""
@@ -89,20 +97,41 @@ class Run:
     async def _work_off(self) -> Succeeded:
         request, attempt = self._work.request, self._work.attempt
         if self._spec.isolation == "process":
-            return await run_in_process(
-                self._spec.target, request, attempt=attempt, on_progress=self._put_progress
-            )
+            return await run_in_process(self._spec.target, request, attempt=attempt, on_report=self._put)
+        log_writer = LogWriter(self._put_line, clock=self._clock)
         call = Call(
-            request, attempt=attempt, on_progress=self._put_progress, is_cancelled=self._early_end.done
+            request,
+            attempt=attempt,
+            on_progress=self._put_from_anywhere,
+            log_writer=log_writer,
+            is_cancelled=self._early_end.done,
         )
-        value = invoke(self._spec.function, call, self._spec.arguments)
-        assert inspect.isawaitable(value)  # only asynchronous handlers run as tasks
-        return to_succeeded(await value)
+        try:
+            value = invoke(self._spec.function, call, self._spec.arguments)
+            assert inspect.isawaitable(value)  # only asynchronous handlers run as tasks
+            return to_succeeded(await value)
+        finally:
+            log_writer.end()
 
-    def _put_progress(self, progress: Progress) -> None:
-        self._progress = progress
+    def _put_line(self, line: LogLine) -> None:
+        self._put_from_anywhere(Log(lines=(line,)))
+
+    def _put_from_anywhere(self, report: Progress | Log) -> None:
+        """Take a report from the task itself, or from a thread that it has started."""
+        if threading.get_ident() == self._thread:
+            self._put(report)
+        else:
+            self._loop.call_soon_threadsafe(self._put, report)
+
+    def _put(self, report: Progress | Log) -> None:
+        match report:
+            case Progress():
+                self._progress = report
+            case Log(lines=lines):
+                for line in lines:
+                    self._lines.put(line)
         self._news.set()
-        self._reports.put(progress)
+        self._reports.put(report)
 
     async def _beat(self) -> None:
         """Keep the store up to date, and say that the call lives when nothing else does."""
@@ -117,11 +146,13 @@ class Run:
 
     async def _note(self) -> None:
         self._news.clear()
+        lines = self._lines.take()
         try:
             counts = await self._store.beat(
-                self._work.correlation_id, attempt=self._work.attempt, progress=self._progress
+                self._work.correlation_id, attempt=self._work.attempt, progress=self._progress, lines=lines
             )
         except StoreUnavailable as error:
+            self._lines.give_back(lines)
             log.warning("Call %s: a sign of life is not stored: %s", self._work.correlation_id, error)
         else:
             if not counts:

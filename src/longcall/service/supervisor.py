@@ -197,7 +197,14 @@ class Supervisor:
         )
         if work.attempt == 1:
             reports.put(Accepted())
-        run = Run(spec, work, store=self._store, reports=reports, heartbeat_s=self._config.heartbeat_s)
+        run = Run(
+            spec,
+            work,
+            store=self._store,
+            reports=reports,
+            clock=self._clock,
+            heartbeat_s=self._config.heartbeat_s,
+        )
         task = asyncio.create_task(self._carry_out(work, run, reports, span))
         self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)
         return task

@@ -22,6 +22,8 @@ from longcall.contract import (
     Completion,
     Failed,
     JsonValue,
+    Log,
+    LogLine,
     Problem,
     Progress,
     Report,
@@ -29,7 +31,7 @@ from longcall.contract import (
     decode_report,
     is_completion,
 )
-from longcall.service import Call, CallFailed, Service, ServiceConfig
+from longcall.service import CallFailed, Service, ServiceConfig
 from longcall.service.application import make_application
 from longcall.service.call import Handler, HandlerResult
 from longcall.service.handlers import HandlerSpec
@@ -249,6 +251,11 @@ class StartedCall:
         """Return the progress that was published so far."""
         return [report.body for report in self._client.reports(self.id) if isinstance(report.body, Progress)]
 
+    def log(self) -> list[LogLine]:
+        """Return the log lines that were published so far."""
+        logs = [report.body for report in self._client.reports(self.id) if isinstance(report.body, Log)]
+        return [line for log in logs for line in log.lines]
+
     def status(self) -> CallStatus:
         """Return what the status resource says now."""
         return CallStatus.from_wire(self._client.request("GET", self.location).json())
@@ -272,9 +279,9 @@ def _in_this_process(spec: HandlerSpec) -> HandlerSpec:
     if inspect.iscoroutinefunction(spec.function):
         return replace(spec, isolation="task")
 
-    async def in_thread(call: Call) -> HandlerResult:
+    async def in_thread(*arguments: Any, **named: Any) -> HandlerResult:
         function = cast("Any", spec.function)
-        return cast("HandlerResult", await asyncio.to_thread(function, call))
+        return cast("HandlerResult", await asyncio.to_thread(function, *arguments, **named))
 
     handler: Handler = in_thread
     return replace(spec, function=handler, isolation="task")

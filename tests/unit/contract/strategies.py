@@ -11,6 +11,8 @@ from longcall.contract import (
     Cancelled,
     Failed,
     Heartbeat,
+    Log,
+    LogLine,
     Problem,
     Progress,
     Report,
@@ -47,13 +49,22 @@ problems = st.builds(
     instance=text,
 )
 progresses = st.builds(Progress, done=numbers, total=st.none() | numbers, unit=text, message=text)
+logs = st.lists(
+    st.builds(
+        LogLine,
+        message=text,
+        level=st.sampled_from(["debug", "info", "warning", "error"]),
+        time=st.none() | instants,
+    ),
+    max_size=4,
+).map(lambda lines: Log(lines=tuple(lines)))
 results = st.builds(
     Succeeded,
     data=st.binary(max_size=60),
     content_type=st.sampled_from(["", "text/plain", "image/png", "application/json", "a/b+json"]),
 ) | json_values.map(Succeeded.of)
 completions = results | st.builds(Failed, problem=problems) | st.builds(Cancelled, detail=text)
-bodies = st.just(Accepted()) | st.just(Heartbeat()) | progresses | completions
+bodies = st.just(Accepted()) | st.just(Heartbeat()) | progresses | logs | completions
 reports = st.builds(
     Report,
     correlation_id=ids,

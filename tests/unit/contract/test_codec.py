@@ -53,11 +53,22 @@ NAMES = [
     "traceparent",
     "x",
 ]
-KINDS = ["accepted", "progress", "heartbeat", "succeeded", "failed", "cancelled"]
+KINDS = ["accepted", "progress", "heartbeat", "log", "succeeded", "failed", "cancelled"]
 TYPES = [f"longcall.call.{kind}.v1" for kind in KINDS]
 SURROGATES = st.text(st.characters(), max_size=5)
 VALUES = SURROGATES | st.sampled_from([*TYPES, "7", "-1", "２", "application/json", "2026-01-31"])
-MEMBERS = ["done", "total", "unit", "message", "title", "detail", "retryable", "retry_after_ms", "status"]
+MEMBERS = [
+    "lines",
+    "done",
+    "total",
+    "unit",
+    "message",
+    "title",
+    "detail",
+    "retryable",
+    "retry_after_ms",
+    "status",
+]
 almost_valid = st.dictionaries(st.sampled_from(MEMBERS), json_values).map(json.dumps).map(str.encode)
 attributes_of_a_call = st.fixed_dictionaries(
     {"correlid": ids}, optional={"ce-type": st.sampled_from(TYPES), "ce-time": VALUES, "ce-attempt": VALUES}

@@ -53,6 +53,21 @@ def make_service(work: Work) -> Service:
         call.progress(1000, 1000, unit="steps", message="all done")
         return None
 
+    @service.handler("/says")
+    async def says(call: Call) -> JsonValue:
+        """Say each of the arguments at its level, from the task and from a thread."""
+        assert isinstance(call.arguments, dict)
+        for level, message in call.arguments.items():
+            call.log(str(message), level=level)
+        await asyncio.to_thread(call.log, "from a thread")
+        return None
+
+    @service.handler("/talks")
+    async def talks(call: Call) -> JsonValue:
+        for number in range(1_000_000):
+            call.log(str(number))
+        return None
+
     @service.handler("/fails")
     async def fails(call: Call) -> JsonValue:
         raise RuntimeError("the disk of node 7 is full")

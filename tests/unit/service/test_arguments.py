@@ -14,9 +14,11 @@ import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from typing_extensions import TypedDict
 
+from longcall._core.clock import SystemClock
 from longcall.contract import CallRequest
 from longcall.service import Call, CallFailed, Service, ServiceConfigError
 from longcall.service.arguments import ArgumentsOf, InvalidArguments, invoke
+from longcall.service.log_lines import LogWriter
 
 if TYPE_CHECKING:
     from nowhere import Nothing
@@ -59,7 +61,8 @@ def fails(value: str) -> str:
 def made(body: object) -> Call:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = CallRequest(correlation_id="a", body=data, content_type="application/json")
-    return Call(request, attempt=1, on_progress=lambda _progress: None)
+    log_writer = LogWriter(lambda _line: None, clock=SystemClock())
+    return Call(request, attempt=1, on_progress=lambda _progress: None, log_writer=log_writer)
 
 
 def given(function: Callable[..., Any], body: object = b"") -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longcall.contract import CallRequest, Progress
+from longcall.contract import CallRequest, LogLine, Progress
 from longcall.service import CallFailed, Service, ServiceConfigError
 from longcall.service.arguments import InvalidArguments
 from longcall.service.command import CommandHandler, CommandSpec
@@ -16,8 +16,6 @@ from longcall.service.command.lines import (
     MAX_LINE_BYTES,
     Line,
     LineSplitter,
-    LogBudget,
-    LogLine,
     Tail,
     parse_line,
 )
@@ -156,13 +154,13 @@ def test_command_is_registered_as_any_handler() -> None:
         ("::progress 3 / 10", Progress(done=3, total=10)),
         ("::progress::0.5", Progress(done=0.5)),
         ("::progress 30% almost", Progress(done=30, total=100, unit="%", message="almost")),
-        ("::error::it burns", LogLine("error", "it burns")),
-        ("::debug why", LogLine("debug", "why")),
-        ("::progress soon", LogLine("info", "::progress soon")),
-        ("::progress -3/10", LogLine("info", "::progress -3/10")),
-        (" ::progress 3/10", LogLine("info", " ::progress 3/10")),
-        ("::errors 3", LogLine("info", "::errors 3")),
-        ("::progress " + "9" * 1000, LogLine("info", "::progress " + "9" * 1000)),
+        ("::error::it burns", LogLine(level="error", message="it burns")),
+        ("::debug why", LogLine(level="debug", message="why")),
+        ("::progress soon", LogLine(level="info", message="::progress soon")),
+        ("::progress -3/10", LogLine(level="info", message="::progress -3/10")),
+        (" ::progress 3/10", LogLine(level="info", message=" ::progress 3/10")),
+        ("::errors 3", LogLine(level="info", message="::errors 3")),
+        ("::progress " + "9" * 1000, LogLine(level="info", message="::progress " + "9" * 1000)),
     ],
 )
 def test_line_form(line: str, said: Progress | LogLine) -> None:
@@ -183,14 +181,6 @@ def test_long_line_is_cut_and_held_no_longer() -> None:
         assert list(splitter.feed(b"x" * 100_000)) == []
     assert len(splitter._rest) == MAX_LINE_BYTES
     assert list(splitter.feed(b"\nnext\n")) == [Line("x" * MAX_LINE_BYTES, is_cut=True), Line("next")]
-
-
-def test_budget_lets_a_burst_through_and_then_a_few_a_second() -> None:
-    budget = LogBudget()
-    assert sum(budget.allows(now_s=0.0) for _ in range(1000)) == 200
-    assert budget.take_left_out() == 800
-    assert sum(budget.allows(now_s=1.0) for _ in range(1000)) == 20
-    assert sum(budget.allows(now_s=1000.0) for _ in range(1000)) == 200
 
 
 def test_tail_is_short() -> None:

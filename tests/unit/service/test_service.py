@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longcall._core.clock import SystemClock
 from longcall.contract import CallRequest, JsonValue, Progress
 from longcall.service import Call, Service, ServiceConfig, ServiceConfigError
+from longcall.service.log_lines import LogWriter
 from longcall.service.wording import publishable
 
 TOPIC = "projects/p/topics/completions"
@@ -139,7 +141,9 @@ class Float(float):
 )
 def test_progress_that_is_none_is_not_reported(done: float, total: float | None) -> None:
     reported: list[Progress] = []
-    call = Call(CallRequest(correlation_id="a"), attempt=1, on_progress=reported.append)
+    log_writer = LogWriter(lambda _line: None, clock=SystemClock())
+    request = CallRequest(correlation_id="a")
+    call = Call(request, attempt=1, on_progress=reported.append, log_writer=log_writer)
     call.progress(done, total)
     assert reported == []
     call.progress(Float(0.5), 3, message="half\udcff")

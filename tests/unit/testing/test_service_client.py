@@ -23,6 +23,12 @@ def double(call: Call) -> JsonValue:
     return call.arguments * 2
 
 
+@service.handler("/typed")
+def typed(model: str, call: Call, depth: int = 3) -> JsonValue:
+    call.log(f"training {model}", level="debug")
+    return [model, depth]
+
+
 @service.handler("/fails")
 async def fails(call: Call) -> JsonValue:
     raise CallFailed("No such model", code="model", retryable=False)
@@ -43,6 +49,15 @@ def held(call: Call) -> JsonValue:
 def test_result_comes_back() -> None:
     with ServiceClient(service) as client:
         assert client.call("/double", 21) == 42
+
+
+def test_arguments_are_bound_and_the_log_is_heard() -> None:
+    with ServiceClient(service) as client:
+        call = client.start("/typed", {"model": "svc"})
+        assert call.result() == ["svc", 3]
+        assert [(line.level, line.message) for line in call.log()] == [("debug", "training svc")]
+        with pytest.raises(RequestRefused, match="depth"):
+            client.call("/typed", {"model": "svc", "depth": "deep"})
 
 
 def test_local_handler_will_do() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from longcall.contract import CallRequest, Progress
 from longcall.service.call import Call, Result
 from longcall.service.command.run import run_command
 from longcall.service.command.spec import CommandSpec
 
 __all__ = ["CommandHandler"]
-
-log = logging.getLogger(__name__)
 
 
 class CommandHandler:
@@ -43,8 +39,8 @@ class CommandHandler:
         def on_progress(progress: Progress) -> None:
             call.progress(progress.done, progress.total, unit=progress.unit, message=progress.message)
 
-        def on_log(level: str, text: str) -> None:
-            log.log(logging.getLevelNamesMapping()[level.upper()], "Call %s: %s", call.id, text)
+        def on_log(level: str, text: str) -> bool:
+            return call.log(text, level=level)
 
         request = CallRequest(
             correlation_id=call.id, body=call.body, content_type=call.content_type, deadline=call.deadline

@@ -7,16 +7,15 @@ colons are those of GitHub's workflow commands (`::error::text`), which are unde
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from longcall.contract import Progress
+from longcall.contract import LogLevel, LogLine, Progress
 
-__all__ = ["MAX_LINE_BYTES", "Line", "LineSplitter", "LogBudget", "LogLine", "Tail", "parse_line"]
+__all__ = ["MAX_LINE_BYTES", "Line", "LineSplitter", "Tail", "parse_line"]
 
 MAX_LINE_BYTES: Final = 65_536
 """Of a line; the rest of a longer one is left out."""
@@ -41,19 +40,6 @@ class Line:
 
     text: str
     is_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line for the log.
-
-    Attributes:
-        level: debug, info, warning or error.
-        text: what it says.
-    """
-
-    level: str
-    text: str
 
 
 class LineSplitter:
@@ -88,33 +74,6 @@ class LineSplitter:
         return line
 
 
-class LogBudget:
-    """How many lines may be told: a burst of 200, then 20 a second. Of the others, their number."""
-
-    _BURST = 200.0
-    _PER_S = 20.0
-
-    def __init__(self) -> None:
-        self._left = self._BURST
-        self._at_s = -math.inf
-        self.left_out = 0
-
-    def allows(self, *, now_s: float) -> bool:
-        """Take one line out of the budget; False: it is counted in `left_out` instead."""
-        self._left = min(self._BURST, self._left + (now_s - self._at_s) * self._PER_S)
-        self._at_s = now_s
-        if self._left < 1:
-            self.left_out += 1
-            return False
-        self._left -= 1
-        return True
-
-    def take_left_out(self) -> int:
-        """Return how many lines were left out since the last call of this."""
-        count, self.left_out = self.left_out, 0
-        return count
-
-
 class Tail:
     """The last lines of a stream: 20, and 4000 characters of them."""
 
@@ -131,7 +90,7 @@ class Tail:
         return "\n".join(self._lines)[-_TAIL_CHARACTERS:]
 
 
-def parse_line(text: str, *, level: str = "info") -> Progress | LogLine:
+def parse_line(text: str, *, level: LogLevel = "info") -> Progress | LogLine:
     """Return what a line says; one that is nearly of the form is log, so that its author sees it."""
     found = _PROGRESS.fullmatch(text)
     if found:
@@ -141,7 +100,9 @@ def parse_line(text: str, *, level: str = "info") -> Progress | LogLine:
             done=_number(found[1]), total=total, unit="%" if percent else "", message=found[4] or ""
         )
     named = _LEVEL.fullmatch(text)
-    return LogLine(named[1], named[2]) if named else LogLine(level, text)
+    if named is None:
+        return LogLine(message=text, level=level)
+    return LogLine(message=named[2], level=cast("LogLevel", named[1]))
 
 
 def _number(text: str) -> float:

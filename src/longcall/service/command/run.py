@@ -10,25 +10,24 @@ import signal
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from longcall.contract import CallRequest, Progress, Succeeded
+from longcall.contract import CallRequest, LogLevel, Progress, Succeeded
 from longcall.service.arguments import InvalidArguments
 from longcall.service.call import MAX_RESULT_BYTES
-from longcall.service.command.lines import Line, LineSplitter, LogBudget, Tail, parse_line
+from longcall.service.command.lines import Line, LineSplitter, Tail, parse_line
 from longcall.service.command.outcome import check_exit, not_started, result_of_file, result_of_line
 from longcall.service.command.spec import CommandSpec
 from longcall.service.errors import CallFailed
 
 __all__ = ["OnLog", "run_command"]
 
-OnLog = Callable[[str, str], None]
-"""Told of each line for the log: its level (debug, info, warning, error) and its text."""
+OnLog = Callable[[str, str], bool]
+"""Told of each line for the log: its level (debug, info, warning, error) and its text. False: too many."""
 
 _GUARD: Final = str(Path(__file__).with_name("guard.py"))
 _CHUNK_BYTES: Final = 65_536
@@ -43,24 +42,23 @@ _PAUSE_S: Final = 0.01
 class _Output:
     """What one of the command's streams has brought."""
 
-    level: str
+    level: LogLevel
     on_progress: Callable[[Progress], None] | None
     on_log: OnLog
     last: Line | None = None
     tail: Tail = field(default_factory=Tail)
     _splitter: LineSplitter = field(default_factory=LineSplitter)
-    _budget: LogBudget = field(default_factory=LogBudget)
+    _is_too_much: bool = False
 
     async def read(self, stream: asyncio.StreamReader) -> None:
         try:
             while chunk := await stream.read(_CHUNK_BYTES):
                 for line in self._splitter.feed(chunk):
                     self._take(line)
-                await asyncio.sleep(_PAUSE_S if self._budget.left_out else 0)
+                await asyncio.sleep(_PAUSE_S if self._is_too_much else 0)
         finally:
             for line in self._splitter.end():
                 self._take(line)
-            self._own_up()
 
     def _take(self, line: Line) -> None:
         said = parse_line(line.text, level=self.level) if self.on_progress else None
@@ -71,17 +69,8 @@ class _Output:
         self.tail.add(line.text)
         if line.text.strip():
             self.last = line
-            if self._budget.allows(now_s=time.monotonic()):
-                self._own_up()
-                text = f"{line.text}…" if line.is_cut else line.text
-                self.on_log(
-                    said.level if said else self.level, said.text if said and not line.is_cut else text
-                )
-
-    def _own_up(self) -> None:
-        left_out = self._budget.take_left_out()
-        if left_out:
-            self.on_log("warning", f"({left_out} lines left out)")
+            level, text = (said.level, said.message) if said else (self.level, line.text)
+            self._is_too_much = not self.on_log(level, f"{text}…" if line.is_cut else text)
 
 
 async def run_command(
@@ -101,8 +90,7 @@ async def run_command(
         request: the call.
         attempt: which run this is.
         on_progress: told of each line of progress.
-        on_log: told of every other line, of 200 at once and then 20 a second; those of standard error are
-            warnings.
+        on_log: told of every other line; those of standard error are warnings.
 
     Raises:
         CallFailed: the command failed, or could not be started, or its result cannot be sent.

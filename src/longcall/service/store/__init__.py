@@ -9,6 +9,7 @@ from longcall.service.store.values import (
     Due,
     Interrupted,
     StoredCall,
+    StoredLine,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Due",
     "Interrupted",
     "StoredCall",
+    "StoredLine",
     "is_shared",
     "open_store",
 ]

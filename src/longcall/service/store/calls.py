@@ -35,6 +35,7 @@ from longcall.contract import (
     Cancelled,
     Completion,
     Failed,
+    LogLine,
     Problem,
     Progress,
 )
@@ -42,6 +43,7 @@ from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCal
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import Database
 from longcall.service.store.levels import Levels, read_levels
+from longcall.service.store.log import LOG_BYTES, add_lines, forget_lines, read_lines
 from longcall.service.store.rows import (
     completion_values,
     progress_value,
@@ -59,6 +61,7 @@ from longcall.service.store.values import (
     Due,
     Interrupted,
     StoredCall,
+    StoredLine,
 )
 
 __all__ = ["CallStore"]
@@ -177,12 +180,34 @@ class CallStore:
         row = await self._database.write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
-    async def beat(self, correlation_id: str, *, attempt: int, progress: Progress | None) -> bool:
-        """Note a sign of life, and progress if there is any; False: this run no longer counts."""
+    async def beat(
+        self,
+        correlation_id: str,
+        *,
+        attempt: int,
+        progress: Progress | None,
+        lines: Sequence[LogLine] = (),
+    ) -> bool:
+        """Note a sign of life, with progress and lines for the log if there are any.
+
+        Of the log the last 1000 lines are kept, and 256 kB. False: this run no longer counts.
+        """
         values: _Values = {"heartbeat_s": self._now_s()}
         if progress is not None:
             values["progress"] = progress_value(progress)
-        return await self._change(correlation_id, attempt, values)
+        change = update(calls).where(*_run(correlation_id, attempt)).values(values)
+
+        def beat(db: Connection) -> bool:
+            number = db.execute(change.returning(calls.c.number)).scalar_one_or_none()
+            if number is not None and lines:
+                add_lines(db, number, lines, attempt=attempt)
+            return number is not None
+
+        return await self._database.write(beat)
+
+    async def log_of(self, correlation_id: str, *, after: int = 0) -> Sequence[StoredLine]:
+        """Return the lines of a call's log whose number is greater than `after`, the oldest first."""
+        return await self._database.read(lambda db: read_lines(db, correlation_id, after=after))
 
     async def end(
         self,
@@ -323,12 +348,12 @@ class CallStore:
         change = (
             update(calls)
             .where(calls.c.correlid == due.correlation_id, IS_DUE)
-            .values(values | {"result": None, "result_bytes": 0})
+            .values(values | {"result": None, "kept_bytes": LOG_BYTES})
         )
         await self._database.write(lambda db: db.execute(change))
 
     async def forget(self, *, max_ended: int, max_age_s: float, max_bytes: int) -> int:
-        """Remove ended calls beyond a number, an age, or a size of their results together; return how many.
+        """Remove ended calls beyond a number, an age, or a size of results and logs; return how many.
 
         The oldest go first, and none whose completion is not published. A thousand at most.
         """
@@ -338,7 +363,7 @@ class CallStore:
                 calls.c.number,
                 calls.c.ended_s,
                 func.row_number().over(order_by=newest_first).label("rank"),
-                func.sum(calls.c.result_bytes).over(order_by=newest_first).label("size"),
+                func.sum(calls.c.kept_bytes).over(order_by=newest_first).label("size"),
             )
             .where(IS_PUBLISHED)
             .subquery()
@@ -349,8 +374,13 @@ class CallStore:
             | (ended.c.ended_s < self._now_s() - max_age_s)
         )
         old = select(ended.c.number).where(too_much).order_by(ended.c.ended_s).limit(_FORGET_AT_ONCE)
-        removal = delete(calls).where(calls.c.number.in_(old))
-        return await self._database.write(lambda db: db.execute(removal).rowcount)
+
+        def forget(db: Connection) -> int:
+            numbers = db.execute(old).scalars().all()
+            forget_lines(db, numbers)
+            return db.execute(delete(calls).where(calls.c.number.in_(numbers))).rowcount
+
+        return await self._database.write(forget)
 
     async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
         """Change a call if `attempt` is the one that runs."""
@@ -396,7 +426,8 @@ class CallStore:
         )
 
     def _completion(self, completion: Completion, sequence: int) -> _Values:
-        return completion_values(completion, sequence=sequence, now=self._clock.now())
+        values = completion_values(completion, sequence=sequence, now=self._clock.now())
+        return values | {"kept_bytes": LOG_BYTES + values.get("kept_bytes", 0)}
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()

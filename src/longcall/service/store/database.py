@@ -68,6 +68,9 @@ def check_layout(connection: Connection, *, service: str) -> None:
         return
     found = connection.execute(select(layout)).one()
     if found.version != LAYOUT:
-        raise OSError(f"it has layout {found.version}, and this program knows {LAYOUT}: use a newer longcall")
+        other = "a newer" if found.version > LAYOUT else "an earlier"
+        raise OSError(
+            f"it has layout {found.version}, and this program knows {LAYOUT}: {other} longcall made it"
+        )
     if found.service != service:
         raise OSError(f"it holds the calls of the service {found.service!r}, not of {service!r}")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from longcall.service.errors import ServiceConfigError, StoreUnavailable
@@ -47,6 +47,7 @@ class PostgresDatabase:
             max_overflow=0,
             connect_args={"connect_timeout": _CONNECT_S},
         )
+        event.listen(self._engine, "connect", _limit_statements)
         try:
             with self._engine.begin() as connection:
                 # Replicas that start together make the tables one after the other.

@@ -75,7 +75,7 @@ def completion_values(completion: Completion, *, sequence: int, now: datetime) -
     }
     match completion:
         case Succeeded(data=data, content_type=content_type):
-            return values | {"result": data, "result_type": content_type, "result_bytes": len(data)}
+            return values | {"result": data, "result_type": content_type, "kept_bytes": len(data)}
         case Failed(problem=problem):
             outcome: JsonValue = problem.to_wire()
         case Cancelled(detail=detail):

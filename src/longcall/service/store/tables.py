@@ -1,4 +1,4 @@
-"""The one table of calls, for SQLite and PostgreSQL alike.
+"""The tables of calls, for SQLite and PostgreSQL alike.
 
 A call's outcome and the duty to publish it are in one row, so that both are one
 commit. Instants are seconds since 1970 on the wall clock.
@@ -34,10 +34,11 @@ __all__ = [
     "LAYOUT",
     "calls",
     "layout",
+    "log_lines",
     "metadata",
 ]
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Rises when a table changes; an older program refuses a newer layout."""
 
 metadata: Final = MetaData()
@@ -87,11 +88,26 @@ calls: Final = Table(
     Column("result", LargeBinary),
     Column("result_type", Text),
     Column("outcome", Text),
-    Column("result_bytes", BigInteger, nullable=False, server_default="0"),
+    # Of its result and its log.
+    Column("kept_bytes", BigInteger, nullable=False, server_default="0"),
     Column("sequence", Integer),
     Column("published_s", Double),
     sqlite_autoincrement=True,
 )
+
+log_lines: Final = Table(
+    "longcall_log_lines",
+    metadata,
+    Column("call_number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # Of its first line; a row holds the lines that were noted together.
+    Column("first", Integer, primary_key=True),
+    Column("lines_count", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lines", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What the runs of a call had to say: its last lines."""
 
 # Written out, not bound: SQLite uses a partial index only where it sees the index's own condition.
 IS_WAITING: Final = calls.c.state == literal_column("'accepted'")
@@ -105,6 +121,6 @@ for _name, _columns, _where in (
     ("longcall_open", (calls.c.number,), IS_OPEN),
     ("longcall_running", (calls.c.number,), IS_RUNNING),
     ("longcall_due", (calls.c.number,), IS_DUE),
-    ("longcall_published", (calls.c.ended_s, calls.c.number, calls.c.result_bytes), IS_PUBLISHED),
+    ("longcall_published", (calls.c.ended_s, calls.c.number, calls.c.kept_bytes), IS_PUBLISHED),
 ):
     Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from longcall.contract import CallRequest, CallState, CallStatus, Completion, Report
+from longcall.contract import CallRequest, CallState, CallStatus, Completion, LogLine, Report
 from longcall.service.observer import Observer
 
-__all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall"]
+__all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall", "StoredLine"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,21 @@ class CallSummary:
     started_time: datetime | None
     ended_time: datetime | None
     title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLine:
+    """One line of a call's log.
+
+    Attributes:
+        number: from 1; the first ones may be gone.
+        attempt: the run that said it.
+        line: what it said.
+    """
+
+    number: int
+    attempt: int
+    line: LogLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from longcall.contract import (
     Cancelled,
     Completion,
     Failed,
+    LogLine,
     Problem,
     Progress,
     Succeeded,
@@ -308,3 +309,52 @@ async def test_instants_survive(store: CallStore) -> None:
     work = await store.claim(["/h"], owner="me")
     assert work is not None
     assert work.request == request
+
+
+def lines(*messages: str) -> list[LogLine]:
+    return [LogLine(message=message) for message in messages]
+
+
+async def log_of(store: CallStore, name: str, *, after: int = 0) -> list[tuple[int, int, str]]:
+    found = await store.log_of(name, after=after)
+    return [(stored.number, stored.attempt, stored.line.message) for stored in found]
+
+
+async def test_log_is_kept_with_number_and_attempt(store: CallStore, clock: VirtualClock) -> None:
+    line = LogLine(message="hot ♨", level="warning", time=clock.now())
+    assert await store.beat("a", attempt=await begin(store, "a"), progress=None, lines=[line, *lines("b")])
+    await begin(store, "other")
+    await store.recover({}, max_interruptions=9, only="a")
+    again = await store.claim_call("a", owner="me")
+    assert again is not None
+    assert not await store.beat("a", attempt=1, progress=None, lines=lines("of a dead run"))
+    assert await store.beat("a", attempt=2, progress=None, lines=lines("c"))
+    assert await log_of(store, "a") == [(1, 1, "hot ♨"), (2, 1, "b"), (3, 2, "c")]
+    assert await log_of(store, "a", after=1) == [(2, 1, "b"), (3, 2, "c")]
+    assert await log_of(store, "a", after=3) == []
+    assert await log_of(store, "other") == []
+    assert (await store.log_of("a"))[0].line == line
+
+
+@pytest.mark.parametrize(("size", "at_once", "most"), [(1, 7, 1000), (8000, 3, 31)])
+async def test_of_a_long_log_the_end_is_kept(store: CallStore, size: int, at_once: int, most: int) -> None:
+    attempt = await begin(store, "a")
+    for _ in range(200):
+        await store.beat("a", attempt=attempt, progress=None, lines=lines(*["x" * size] * at_once))
+    numbers = [number for number, _, _ in await log_of(store, "a")]
+    assert numbers == list(range(numbers[0], 200 * at_once + 1))
+    assert most - at_once - 3 <= len(numbers) <= most
+
+
+async def test_log_counts_as_room_and_goes_with_its_call(store: CallStore) -> None:
+    for name in ("a", "b"):
+        attempt = await begin(store, name)
+        await store.beat(name, attempt=attempt, progress=None, lines=lines("x" * 100))
+        await store.end(name, FAILED, attempt=attempt, sequence=3)
+        await store.note_published(name)
+    assert await store.forget(max_ended=10, max_age_s=60, max_bytes=200) == 1
+    assert await store.get("a") is None
+    assert await log_of(store, "a") == []
+    assert len(await log_of(store, "b")) == 1
+    await accept(store, "a")
+    assert await log_of(store, "a") == []

@@ -77,7 +77,7 @@ async def test_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("UPDATE longcall_layout SET version = 99", "layout 99.*newer longcall"),
+        ("UPDATE longcall_layout SET version = 99", "layout 99.*newer longcall made"),
         ("DROP TABLE longcall_layout", "none of longcall's"),
     ],
 )

@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: help setup demo test chaos fuzz conformance lint types imports check bench lock clean
+.PHONY: help setup demo test screenshots chaos fuzz conformance lint types imports check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -30,6 +30,9 @@ demo: $(READY) ## run the main job: broker, service, a real Airflow, two green D
 
 test: $(READY) ## pass the tests
 	$(BIN)/python -m pytest
+
+screenshots: $(READY) ## the pictures of the docs, again (needs Chromium)
+	$(BIN)/python -m tests.e2e.screenshots docs/images
 
 chaos: $(READY) ## kill -9, a hundred times over
 	$(BIN)/python -m pytest -s tests/chaos tests/airflow/test_kills.py --rounds 100

@@ -52,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--no-work", action="store_true", help="answer callers only; replicas that work run the calls"
     )
+    parser.add_argument("--no-page", action="store_true", help="no page for people at /calls/")
     serve_command.add_listen(parser)
     parser.set_defaults(run=run)
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
     service = service_of(args)
-    config = replace(config_of(args), works=not args.no_work)
+    config = replace(config_of(args), works=not args.no_work, page=not args.no_page)
     app = service.asgi(config)
     listener = _listen(args.host, args.port)
 

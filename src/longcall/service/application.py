@@ -84,7 +84,15 @@ def make_application(
             finally:
                 await service.stop()
 
-    return make_app(handlers, config=config, running=running, verifier=verifier, observer=observer)
+    return make_app(
+        handlers,
+        config=config,
+        running=running,
+        verifier=verifier,
+        observer=observer,
+        name=name,
+        clock=clock,
+    )
 
 
 def _engine(store: CallStore, config: ServiceConfig, observer: Observer) -> Engine:

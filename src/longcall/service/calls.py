@@ -5,8 +5,9 @@ It changes the store and tells the engine; it runs nothing itself.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from longcall.contract import CallRequest, CallState, CallStatus
@@ -16,7 +17,7 @@ from longcall.service.errors import ServiceUnavailable, UnknownCall
 from longcall.service.logs import log_context
 from longcall.service.observer import Observer
 from longcall.service.reports import checked_traceparent
-from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall, StoredLine
+from longcall.service.store import CallFilter, CallStore, CallSummary, StoredCall, StoredLine, is_shared
 from longcall.service.store.levels import Levels
 from longcall.service.tracing import Tracing
 
@@ -84,10 +85,18 @@ class Calls:
         Raises:
             UnknownCall: there is none of that id.
         """
+        return (await self.get(correlation_id)).status
+
+    async def get(self, correlation_id: str) -> StoredCall:
+        """Return a call.
+
+        Raises:
+            UnknownCall: there is none of that id.
+        """
         call = await self._store.get(correlation_id)
         if call is None:
             raise UnknownCall("no call of this id is known here, or it ended long ago")
-        return call.status
+        return call
 
     async def cancel(self, correlation_id: str) -> CallStatus:
         """Ask for a call to be stopped; its completion follows. An ended call stays as it is.
@@ -117,6 +126,24 @@ class Calls:
             await self.status(correlation_id)
         return lines
 
+    async def counts(self) -> Mapping[CallState, int]:
+        """Return how many calls stand where."""
+        return await self._store.counts()
+
+    def next_change(self) -> asyncio.Event:
+        """Return what is set when this process next changes a call, or begins to stop."""
+        return self._store.next_change()
+
+    @property
+    def sees_all_changes(self) -> bool:
+        """Whether no other process changes calls."""
+        return not is_shared(self._config.store)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no new calls are taken in any more."""
+        return self._stopping
+
     async def levels(self) -> Levels:
         """Return how much there is to do."""
         return await self._store.levels()
@@ -134,3 +161,4 @@ class Calls:
     def stop_accepting(self) -> None:
         """Refuse new calls from now on; how the known ones stand can still be asked."""
         self._stopping = True
+        self._store.next_change().set()

@@ -47,6 +47,7 @@ class ServiceConfig:
         max_interruptions: a call whose work has died with the service so often fails.
         takeover_s: how long a replica must have been silent to count as dead.
         drain_s: how long a stopping service lets running work go on.
+        page: whether a person may look at the calls, at `/calls/`; `auth` holds there, too.
         auth: who may call.
     """
 
@@ -65,6 +66,7 @@ class ServiceConfig:
     max_interruptions: int = 5
     takeover_s: float = 30.0
     drain_s: float = 10.0
+    page: bool = True
     auth: AuthConfig = field(default_factory=AuthConfig)
 
     def __post_init__(self) -> None:

@@ -49,9 +49,12 @@ def blueprint(service: Service, config: ServiceConfig | None = None) -> Blueprin
     found = Blueprint("longcall", __name__)
 
     def hand_over(**_parts: str) -> Response:
+        if "text/event-stream" in request.accept_mimetypes.values():
+            return Response(status=204)  # it would keep a thread: the page looks now and then instead
         return Response.from_app(running.wsgi, request.environ)  # type: ignore[arg-type] # its own types of WSGI
 
-    for path in (*service.handlers, "/health", "/ready", "/metrics", "/calls", "/calls/<path:name>"):
+    own = ("/health", "/ready", "/metrics", "/calls", "/calls/", "/calls/<path:name>")
+    for path in (*service.handlers, *own):
         found.add_url_rule(path, endpoint=path.replace(".", "-"), view_func=hand_over, methods=_METHODS)
 
     @found.record_once

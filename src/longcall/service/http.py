@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from longcall._core.clock import Clock
 from longcall.contract import (
     JSON_TYPE,
     PROBLEM_TYPE,
@@ -39,6 +40,7 @@ from longcall.service.handlers import HandlerSpec
 from longcall.service.listing import decode_after, decode_page, encode_list, encode_log
 from longcall.service.metrics import metrics_routes
 from longcall.service.observer import Observer
+from longcall.service.page import page_routes
 from longcall.service.request_counts import CountRequests
 from longcall.service.running import Running
 
@@ -65,6 +67,8 @@ def make_app(
     running: Callable[[], AbstractAsyncContextManager[Running]],
     verifier: Verifier | None,
     observer: Observer,
+    name: str,
+    clock: Clock,
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -74,6 +78,8 @@ def make_app(
         running: entered when the application starts and left when it stops.
         verifier: judges who may call; None: everybody may.
         observer: is told of each request.
+        name: of the service, for the page.
+        clock: the clocks to go by.
     """
 
     @asynccontextmanager
@@ -84,6 +90,8 @@ def make_app(
     routes: list[BaseRoute] = [
         Route(path, _start(spec, config), methods=["POST"]) for path, spec in handlers.items()
     ]
+    if config.page:
+        routes += page_routes(_calls, service=name, handlers=list(handlers), clock=clock)
     routes += [
         Route("/calls", _list, methods=["GET"]),
         Route("/calls/{id:path}/log", _log, methods=["GET"]),

@@ -6,10 +6,11 @@ superseded, or whose call has ended, change nothing and say so.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -66,6 +67,7 @@ from longcall.service.store.values import (
 
 __all__ = ["CallStore"]
 
+T = TypeVar("T")
 _Values: TypeAlias = dict[str, Any]
 
 _CANCELLED: Final = Cancelled(detail="by request")
@@ -87,11 +89,16 @@ class CallStore:
         self._database = database
         self._clock = clock
         self._lock = lock
+        self._change_event = asyncio.Event()
 
     @property
     def is_durable(self) -> bool:
         """Whether calls outlive this process."""
         return self._database.is_durable
+
+    def next_change(self) -> asyncio.Event:
+        """Return what is set when this process next writes to the store."""
+        return self._change_event
 
     async def aclose(self) -> None:
         """Close the database. A repeat does nothing."""
@@ -114,7 +121,7 @@ class CallStore:
             "state": str(CallState.ACCEPTED),
             "accepted_s": self._now_s(),
         }
-        row, is_new = await self._database.write(lambda db: _accept(db, new, max_open))
+        row, is_new = await self._write(lambda db: _accept(db, new, max_open))
         if row is None:
             raise ServiceUnavailable("too many calls are waiting: send the same request again later")
         if (row.digest, row.handler) != (new["digest"], handler):
@@ -139,7 +146,7 @@ class CallStore:
         """
         columns = ("number", "correlid", "handler", "state", "attempt")
         times = ("accepted_s", "started_s", "ended_s")
-        query = select(*(calls.c[name] for name in (*columns, *times, "outcome")))
+        query = select(*(calls.c[name] for name in (*columns, *times, "progress", "outcome")))
         if wanted.state is not None:
             query = query.where(calls.c.state == str(wanted.state))
         if wanted.handler is not None:
@@ -170,14 +177,14 @@ class CallStore:
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
         begin, values = _begin_oldest(tuple(sorted(handlers))), {"by": owner, "now_s": self._now_s()}
-        row = await self._database.write(lambda db: db.execute(begin, values).one_or_none())
+        row = await self._write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
     async def claim_call(self, correlation_id: str, *, owner: str) -> Assignment | None:
         """Begin the next attempt of this call; None: it does not wait."""
         begin = _BEGIN.where(calls.c.correlid == correlation_id, IS_WAITING)
         values = {"by": owner, "now_s": self._now_s()}
-        row = await self._database.write(lambda db: db.execute(begin, values).one_or_none())
+        row = await self._write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
     async def beat(
@@ -203,7 +210,7 @@ class CallStore:
                 add_lines(db, number, lines, attempt=attempt)
             return number is not None
 
-        return await self._database.write(beat)
+        return await self._write(beat)
 
     async def log_of(self, correlation_id: str, *, after: int = 0) -> Sequence[StoredLine]:
         """Return the lines of a call's log whose number is greater than `after`, the oldest first."""
@@ -242,12 +249,12 @@ class CallStore:
             ended = db.execute(update(calls).where(*run, calls.c.cancel_requested).values(cancelled))
             return bool(ended.rowcount or db.execute(update(calls).where(*run).values(waiting)).rowcount)
 
-        return await self._database.write(release)
+        return await self._write(release)
 
     async def end_waiting(self, completion: Completion) -> int:
         """End every call that waits, for there will be nobody to run it; return how many."""
         ended = update(calls).where(IS_WAITING).values(self._completion(completion, _FIRST_COMPLETION))
-        return await self._database.write(lambda db: db.execute(ended).rowcount)
+        return await self._write(lambda db: db.execute(ended).rowcount)
 
     async def cancel(self, correlation_id: str) -> StoredCall:
         """Ask for a call's end: one that waits ends now, a running one will be stopped.
@@ -257,7 +264,7 @@ class CallStore:
         Raises:
             UnknownCall: there is none of that id.
         """
-        row = await self._database.write(lambda db: self._cancel(db, correlation_id))
+        row = await self._write(lambda db: self._cancel(db, correlation_id))
         if row is None:
             raise UnknownCall("no call of this id is known here, or it ended long ago")
         return to_stored_call(row)
@@ -289,7 +296,7 @@ class CallStore:
         dead = and_(IS_RUNNING, calls.c.heartbeat_s <= self._now_s() - silent_s) if silent_s else IS_RUNNING
         if only is not None:
             dead = and_(dead, calls.c.correlid == only)
-        return await self._database.write(lambda db: self._recover(db, dead, on_interrupt, max_interruptions))
+        return await self._write(lambda db: self._recover(db, dead, on_interrupt, max_interruptions))
 
     async def forsaken(self, *, waiting_s: float, silent_s: float) -> Mapping[str, str]:
         """Return calls, with their handlers, that wait or are silent for so long and have no job.
@@ -340,7 +347,7 @@ class CallStore:
         """Note that a call's completion is out. A repeat changes nothing."""
         now_s = self._now_s()
         note = update(calls).where(calls.c.correlid == correlation_id, IS_DUE).values(published_s=now_s)
-        await self._database.write(lambda db: db.execute(note))
+        await self._write(lambda db: db.execute(note))
 
     async def replace_completion(self, due: Due, completion: Failed) -> None:
         """Put a failure in the place of a completion that no message can carry."""
@@ -350,7 +357,7 @@ class CallStore:
             .where(calls.c.correlid == due.correlation_id, IS_DUE)
             .values(values | {"result": None, "kept_bytes": LOG_BYTES})
         )
-        await self._database.write(lambda db: db.execute(change))
+        await self._write(lambda db: db.execute(change))
 
     async def forget(self, *, max_ended: int, max_age_s: float, max_bytes: int) -> int:
         """Remove ended calls beyond a number, an age, or a size of results and logs; return how many.
@@ -380,12 +387,19 @@ class CallStore:
             forget_lines(db, numbers)
             return db.execute(delete(calls).where(calls.c.number.in_(numbers))).rowcount
 
-        return await self._database.write(forget)
+        return await self._write(forget)
+
+    async def _write(self, transaction: Callable[[Connection], T]) -> T:
+        """Run a transaction, and tell who watches."""
+        result = await self._database.write(transaction)
+        self._change_event.set()
+        self._change_event = asyncio.Event()
+        return result
 
     async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
         """Change a call if `attempt` is the one that runs."""
         change = update(calls).where(*_run(correlation_id, attempt)).values(values)
-        return await self._database.write(lambda db: bool(db.execute(change).rowcount))
+        return await self._write(lambda db: bool(db.execute(change).rowcount))
 
     def _cancel(self, db: Connection, correlation_id: str) -> Row[Any] | None:
         is_it = calls.c.correlid == correlation_id

@@ -93,7 +93,7 @@ def to_stored_call(row: Row[Any]) -> StoredCall:
         started_time=_instant(row.started_s),
         heartbeat_time=_instant(row.heartbeat_s),
         ended_time=_instant(row.ended_s),
-        progress=None if row.progress is None else progress_from_wire(json.loads(row.progress)),
+        progress=_progress(row),
         completion=_completion(row),
     )
     return StoredCall(digest=row.digest, handler=row.handler, status=status)
@@ -110,6 +110,7 @@ def to_summary(row: Row[Any]) -> CallSummary:
         accepted_time=datetime.fromtimestamp(row.accepted_s, UTC),
         started_time=_instant(row.started_s),
         ended_time=_instant(row.ended_s),
+        progress=_progress(row),
         title=Problem.from_wire(json.loads(row.outcome)).title if row.state == CallState.FAILED else "",
     )
 
@@ -145,6 +146,10 @@ def to_due(row: Row[Any]) -> Due:
         traceparent=row.traceparent,
         reply_topic=row.reply_topic,
     )
+
+
+def _progress(row: Row[Any]) -> Progress | None:
+    return None if row.progress is None else progress_from_wire(json.loads(row.progress))
 
 
 def _completion(row: Row[Any]) -> Completion | None:

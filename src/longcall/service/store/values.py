@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from longcall.contract import CallRequest, CallState, CallStatus, Completion, LogLine, Report
+from longcall.contract import CallRequest, CallState, CallStatus, Completion, LogLine, Progress, Report
 from longcall.service.observer import Observer
 
 __all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall", "StoredLine"]
@@ -36,6 +36,7 @@ class CallSummary:
 
     Attributes:
         number: rises from call to call as they are accepted.
+        progress: the last that its last run reported.
         title: of the problem of a failed call.
     """
 
@@ -47,6 +48,7 @@ class CallSummary:
     accepted_time: datetime
     started_time: datetime | None
     ended_time: datetime | None
+    progress: Progress | None
     title: str
 
 

@@ -21,9 +21,8 @@ async def train(call: Call, model: str, halt_at: int = 10) -> JsonValue:
         if step == halt_at:
             await asyncio.Event().wait()
         await asyncio.sleep(0.02)
-        call.progress(
-            step + 1, 10, unit="folds", message=f"accuracy {SCORES[model] - 0.004 * (9 - step):.3f}"
-        )
+        accuracy = SCORES[model] - 0.004 * (9 - step)
+        call.progress(step + 1, 10, unit="folds", message=f"accuracy {accuracy:.3f}")
         if step == 4:
             call.log("fold 5: 3 images without a label are left out", level="warning")
     call.log(f"accuracy {SCORES[model]}")

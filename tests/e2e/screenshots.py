@@ -23,7 +23,7 @@ CALLS = [
 
 async def wait_for_progress(caller: Caller, name: str, done: object) -> None:
     async with asyncio.timeout(WAIT_S):
-        while (await caller.http.get(f"/calls/{name}")).json().get("progress", {}).get("done") != done:
+        while (await caller.http.get(f"/calls/{name}")).json().get("progress", {}).get("done") != done:  # noqa: ASYNC110 # in another process
             await asyncio.sleep(0.05)
 
 

@@ -14,6 +14,7 @@ from tests.unit.contract.strategies import progresses
 from tests.unit.service.handlers import Work, make_service
 
 from longcall.contract import Progress, Succeeded
+from longcall.service.auth import AuthConfig
 from longcall.service.page.wording import Preview, ago, duration, percent, preview, progress_text
 
 if TYPE_CHECKING:
@@ -231,6 +232,15 @@ async def test_service_without_the_page_has_none(open_desk: OpenDesk) -> None:
         assert (await desk.http.get("/calls/", headers=HTML)).status_code == 404
         assert (await desk.http.get("/calls/a", headers=HTML)).json()["correlid"] == "a"
         assert (await desk.http.post("/calls/a", headers=SAME)).status_code == 405
+
+
+async def test_page_is_behind_the_same_authentication_as_the_api(open_desk: OpenDesk) -> None:
+    auth = AuthConfig(mode="bearer", tokens=("a-token-that-nobody-guesses",))
+    async with open_desk(make_service(Work()), auth=auth) as desk:
+        for method, url in (("GET", "/calls/"), ("GET", "/calls/?asset=page.js"), ("POST", "/calls/a")):
+            assert (await desk.http.request(method, url, headers={**HTML, **SAME})).status_code == 401
+        headers = {**HTML, "Authorization": "Bearer a-token-that-nobody-guesses"}
+        read(await desk.http.get("/calls/", headers=headers))
 
 
 async def test_style_and_script_are_the_services_own(open_desk: OpenDesk) -> None:

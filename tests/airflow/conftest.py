@@ -11,6 +11,8 @@ import grpc
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.pubsub_v1 import SubscriberClient
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from longcall.cli.stack import LocalStack
@@ -73,6 +75,14 @@ class Subscriptions:
         """Lose what is in a subscription."""
         while received := self._client.pull(subscription=path, max_messages=100, timeout=5).received_messages:
             self._client.acknowledge(subscription=path, ack_ids=[message.ack_id for message in received])
+
+    def publish(self, topic: str, data: bytes, **attributes: str) -> None:
+        """Publish, as anybody may."""
+        path = f"projects/{PROJECT}/topics/{topic}"
+        message = {"data": data, "attributes": attributes}
+        PublisherClient(transport=PublisherGrpcTransport(channel=self._channel)).publish(
+            request={"topic": path, "messages": [message]}
+        )
 
     def close(self) -> None:
         self._channel.close()

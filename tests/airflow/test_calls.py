@@ -242,3 +242,25 @@ def test_triggerer_killed_while_waiting_loses_nothing(
     assert stack.airflow.wait_for_run("released", run_id).state == "success"
     assert stack.airflow.xcom("released", run_id, "call") == "released"
     assert subscriptions.names() == before
+
+
+def test_forged_completion_resumes_nobody(stack: LocalStack, subscriptions: Subscriptions) -> None:
+    """Somebody who may publish on the topic, and knows the id, cannot speak for the service."""
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("released")
+    stack.airflow.wait_for_task("released", run_id, "call", states=frozenset({"deferred"}))
+    call = call_of(stack, "released", run_id)
+    wait_until(lambda: state_at_the_service(call) == "running", "the service works")
+
+    for attributes in ({}, {"ce-type": "longcall.call.succeeded.v1", "ce-id": f"{call['correlid']}/1/2"}):
+        subscriptions.publish("reports", b"forged", correlid=call["correlid"], **attributes)
+    wait_until(
+        lambda: stack.airflow.task_log("released", run_id, "call").count("did not sign") == 2,
+        "the forged completions are left out",
+    )
+    httpx2.post(f"{stack.service_url}/release?correlid=release-{call['correlid']}", trust_env=False)
+
+    assert stack.airflow.wait_for_run("released", run_id).state == "success"
+    assert stack.airflow.xcom("released", run_id, "call") == "released"
+    assert subscriptions.names() == before
+    assert "whsec_" not in str(call)

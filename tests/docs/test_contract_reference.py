@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +34,8 @@ from longcall.testing.broker import running_broker
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "contract.md").read_text()
 WAIT_S = 30.0
-[BARE_SERVICE] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BARE_SERVICE, SIGNATURE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SIGNATURES = json.loads((ROOT / "tests/contract/golden/signatures.json").read_text("utf-8"))
 EXAMPLES = re.findall(r"```json (\S+)\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -96,3 +99,12 @@ def test_the_bare_service_of_the_page_completes_a_call(monkeypatch: pytest.Monke
     [received] = pulled.received_messages
     message = Message(data=received.message.data, attributes=dict(received.message.attributes))
     assert decode_report(message) == Report(correlation_id=correlation_id, body=Succeeded(data=b"Work Done!"))
+
+
+@pytest.mark.parametrize("vector", SIGNATURES, ids=lambda vector: vector["name"])
+def test_signature_of_the_reference_is_ours(vector: dict[str, Any]) -> None:
+    page: dict[str, Any] = {}
+    exec(SIGNATURE, page)
+    data = base64.b64decode(vector["data_base64"])
+    made = [page["signature"](key, vector["attributes"], data) for key in vector["signing_key"].split()]
+    assert " ".join(made) == vector["signature"]

@@ -2,6 +2,7 @@
 
 The id is not kept anywhere: it is derived from what Airflow itself keeps of a task instance, so that a
 worker that comes after one that was killed finds it again, and the service recognises the request (ADR 7).
+So is the key that the service signs with: it stands in no XCom and in no trigger's arguments (ADR 8).
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from longcall.airflow.version_compat import Context, fernet_key
-from longcall.contract import derived_token
+from longcall.contract import SigningKey, derived_token
 
-__all__ = ["TaskTry"]
+__all__ = ["TaskTry", "signing_key"]
+
+
+def signing_key(correlation_id: str) -> SigningKey | None:
+    """Return the key for a call's reports; None: the deployment has no `fernet_key` to derive one from."""
+    secret = fernet_key()
+    return SigningKey.derived(secret, correlation_id) if secret else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,8 @@ class LongCallOperator(BaseOperator):
         heartbeat_timeout: how long to go without a sign of life of the call; then its service is asked, the
             call is cancelled, and the task's retries apply. None: as long as it takes. Services of this
             package send a heartbeat every 30 seconds.
+        signing: `auto`: reports of a service that says it signs them must be signed; `required`: a service
+            that does not is not called; `off`: any report is taken.
     """
 
     template_fields: Sequence[str] = (
@@ -92,6 +94,7 @@ class LongCallOperator(BaseOperator):
         inbox: str | None = None,
         timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        signing: str = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -107,6 +110,7 @@ class LongCallOperator(BaseOperator):
         self.inbox = inbox
         self.timeout = timeout
         self.heartbeat_timeout = heartbeat_timeout
+        self.signing = signing
         self._record: CallRecord | None = None
 
     def execute(self, context: Context) -> JsonValue:
@@ -178,4 +182,5 @@ class LongCallOperator(BaseOperator):
             headers=self.headers,
             timeout=self.timeout or self.execution_timeout,
             heartbeat_timeout=self.heartbeat_timeout,
+            signing=self.signing,
         )

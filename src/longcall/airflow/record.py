@@ -29,6 +29,7 @@ class CallRecord:
         deadline_s: seconds since the epoch after which nobody waits; None: as long as it takes.
         number: which call of its task since the last clear, from 1.
         silence_s: without a sign of life for so long, it is given up; None: never.
+        is_signed: its reports are signed, with the key that `identity.signing_key` returns.
     """
 
     correlid: str
@@ -42,6 +43,7 @@ class CallRecord:
     deadline_s: float | None = None
     number: int = 1
     silence_s: float | None = None
+    is_signed: bool = False
 
     def started(
         self,
@@ -51,6 +53,7 @@ class CallRecord:
         accepted_ms: int,
         deadline_s: float | None,
         silence_s: float | None,
+        is_signed: bool,
     ) -> Self:
         """Return the record of the call once its service has accepted it."""
         return replace(
@@ -60,6 +63,7 @@ class CallRecord:
             accepted_ms=accepted_ms,
             deadline_s=deadline_s,
             silence_s=silence_s,
+            is_signed=is_signed,
         )
 
     def to_json(self) -> dict[str, JsonValue]:

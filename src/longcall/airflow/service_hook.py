@@ -41,11 +41,13 @@ class StartedCall:
         location: absolute URL of the status resource; empty for a bare service.
         accepted_ms: from the request to its answer.
         status: how the call stands; None: the answer does not say.
+        is_signed: the service signs its reports.
     """
 
     location: str
     accepted_ms: int
     status: CallStatus | None
+    is_signed: bool
 
 
 class ServiceHook:
@@ -78,6 +80,7 @@ class ServiceHook:
             location=answer.location or "",
             accepted_ms=elapsed_ms,
             status=_status_in(response.content, correlation_id=request.correlation_id),
+            is_signed=answer.is_signed,
         )
 
     def status(self, location: str, *, timeout_s: float = _TIMEOUT_S) -> CallStatus | None:

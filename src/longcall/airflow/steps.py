@@ -13,24 +13,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 from longcall._core.errors import LongcallError
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.errors import WaitFailed
-from longcall.airflow.identity import TaskTry
+from longcall.airflow.identity import TaskTry, signing_key
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
-from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox
+from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox, Signing
 from longcall.contract import (
     CallRequest,
     CallStatus,
     Completion,
     ContractError,
     JsonValue,
+    SigningKey,
     resource_path,
     sanitize_label,
 )
@@ -112,6 +114,7 @@ class StartRequest:
         headers: beside the contract's own, which win.
         timeout: how long to wait for the completion; None: as long as it takes.
         heartbeat_timeout: how long to go without a sign of life; None: as long as it takes.
+        signing: `auto`, `required` or `off`.
     """
 
     http_conn_id: str
@@ -121,6 +124,7 @@ class StartRequest:
     headers: Mapping[str, str] | None
     timeout: timedelta | None
     heartbeat_timeout: timedelta | None
+    signing: str
 
 
 def forget_cleared(context: Context) -> None:
@@ -184,8 +188,10 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
     The status tells a call that an earlier try has started from a new one; None: the service has none.
 
     Raises:
-        CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them.
+        CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them; ContractError too when
+            reports have to be signed and would not be: then the call is cancelled again.
     """
+    keys = _signing_keys(record, request.signing)
     body, content_type = encode_arguments(request.data, request.headers)
     deadline_s = time.time() + request.timeout.total_seconds() if request.timeout else None
     call = CallRequest(
@@ -193,6 +199,7 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
         body=body,
         content_type=content_type,
         deadline=datetime.fromtimestamp(deadline_s, UTC) if deadline_s else None,
+        signing_keys=keys,
     )
     started = ServiceHook(request.http_conn_id).start(
         call, method=request.method, endpoint=request.endpoint, headers=request.headers
@@ -204,7 +211,11 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
         accepted_ms=started.accepted_ms,
         deadline_s=deadline_s,
         silence_s=request.heartbeat_timeout.total_seconds() if request.heartbeat_timeout else None,
+        is_signed=bool(keys) and started.is_signed,
     )
+    if request.signing == "required" and not begun.is_signed:
+        abandon(begun)
+        raise ContractError("signing", "required, and this service does not sign its reports")
     return begun, started.status
 
 
@@ -297,6 +308,15 @@ def delete_inbox(record: CallRecord) -> None:
     with InboxAdmin(find_access(record.gcp_conn_id)) as inboxes:
         inboxes.delete(record.inbox)
     log.info("Deleted inbox %s", record.inbox)
+
+
+def _signing_keys(record: CallRecord, signing: str) -> tuple[SigningKey, ...]:
+    if signing not in get_args(Signing):
+        raise ContractError("signing", f"one of {', '.join(get_args(Signing))}, not {signing!r}")
+    key = None if signing == "off" else signing_key(record.correlid)
+    if key is None and signing == "required":
+        raise ContractError("signing", "needs [core] fernet_key, the same on workers and triggerers")
+    return () if key is None else (key,)
 
 
 def _labels(context: Context) -> dict[str, str]:

@@ -83,6 +83,7 @@ class StartCallOperator(BaseOperator):
         headers: dict[str, str] | None = None,
         timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        signing: str = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,6 +95,7 @@ class StartCallOperator(BaseOperator):
         self.headers = headers
         self.timeout = timeout
         self.heartbeat_timeout = heartbeat_timeout
+        self.signing = signing
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
@@ -105,6 +107,7 @@ class StartCallOperator(BaseOperator):
             headers=self.headers,
             timeout=self.timeout,
             heartbeat_timeout=self.heartbeat_timeout,
+            signing=self.signing,
         )
         with airflow_errors():
             record, _ = start(CallRecord.from_json(self.call), request)
@@ -175,6 +178,7 @@ class LongCallTaskGroup(TaskGroup):
         inbox: str | None = None,
         timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        signing: str = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(group_id=group_id, **kwargs)
@@ -197,6 +201,7 @@ class LongCallTaskGroup(TaskGroup):
                 headers=headers,
                 timeout=timeout,
                 heartbeat_timeout=heartbeat_timeout,
+                signing=signing,
             )
             wait = WaitForCompletionOperator(task_id="wait_for_completion", call=begin.output)
             delete = DeleteInboxOperator(task_id="delete_subscription", call=create.output)

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 
 from longcall._core.errors import LongcallError
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json, status_report
+from longcall.airflow.identity import signing_key
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
@@ -27,7 +28,16 @@ from longcall.airflow.version_compat import (
     task_is_deferred,
 )
 from longcall.client import Arrival, CallTimeout, CallWatch, Patience
-from longcall.contract import CallStatus, JsonValue, Message, Report, encode_report, is_completion
+from longcall.contract import (
+    CallStatus,
+    ContractError,
+    JsonValue,
+    Message,
+    Report,
+    SigningKey,
+    encode_report,
+    is_completion,
+)
 from longcall.transport import InboxNotFound, TransportDenied
 
 __all__ = ["CompletionTrigger", "EventStatus"]
@@ -187,6 +197,7 @@ class CompletionTrigger(BaseTrigger):
                 correlation_id=record.correlid,
                 ask=functools.partial(self._ask, record),
                 patience=self._patience(record),
+                signing_keys=_signing_keys(record),
             )
             while True:
                 news = await watch.next()
@@ -243,6 +254,13 @@ class CompletionTrigger(BaseTrigger):
     def _show(self, report: Report) -> None:
         for level, text in self._shown.of(report.body, now_s=time.monotonic()):
             self.log.log(level, "%s", text)
+
+
+def _signing_keys(record: CallRecord) -> tuple[SigningKey, ...]:
+    key = signing_key(record.correlid) if record.is_signed else None
+    if record.is_signed and key is None:
+        raise ContractError("fernet_key", "missing here: the triggerer needs the same as the workers")
+    return () if key is None else (key,)
 
 
 def _seconds_until(deadline_s: float | None) -> float | None:

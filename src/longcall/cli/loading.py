@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long running work may go on after SIGTERM (default: 10)",
     )
+    parser.add_argument(
+        "--reply-topic",
+        action="append",
+        metavar="PATH",
+        help="a topic where requests may have reports published, or a beginning of some, with a * "
+        "(default: $LONGCALL_REPLY_TOPICS, with commas between); repeatable",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--log-format",
@@ -93,6 +100,8 @@ def config_of(args: argparse.Namespace) -> ServiceConfig:
 
     config = ServiceConfig.from_env(os.environ, topic=args.topic, project=args.project)
     given = {"drain_s": args.drain, "store": args.store, "takeover_s": args.takeover}
+    if args.reply_topic:
+        given["reply_topics"] = tuple(args.reply_topic)
     return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 

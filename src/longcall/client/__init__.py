@@ -2,7 +2,7 @@
 
 from longcall.client.answer import StartAnswer, completion_result, read_start_answer, refusal
 from longcall.client.client import AsyncClient, StartedCall
-from longcall.client.config import ClientConfig, RouterConfig
+from longcall.client.config import ClientConfig, RouterConfig, Signing
 from longcall.client.errors import (
     CallCancelled,
     CallError,
@@ -38,6 +38,7 @@ __all__ = [
     "Router",
     "RouterConfig",
     "SharedInbox",
+    "Signing",
     "StartAnswer",
     "StartedCall",
     "completion_result",

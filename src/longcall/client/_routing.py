@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from longcall._core.errors import LongcallError
 from longcall.client._unclaimed import GivenUp, HoldRules, UnclaimedReports
 from longcall.contract import Message, Report, is_completion
+from longcall.contract.signing import SIGNATURE_ATTRIBUTE
 from longcall.transport.port import Delivery
 
 __all__ = ["Due", "Handed", "RoutingTable", "Waiter"]
@@ -214,4 +215,5 @@ def _remember(memory: OrderedDict[str, None], identity: str) -> None:
 def _identity(report: Report, message: Message) -> str:
     """Return what a report that was published twice, or delivered twice, has in common."""
     name = f"{report.source}\n{report.id}" if report.id else message.message_id
-    return f"{report.correlation_id}\n{name}"
+    # A forged one must not stand in for the genuine one of its name.
+    return f"{report.correlation_id}\n{name}\n{message.attributes.get(SIGNATURE_ATTRIBUTE, '')}"

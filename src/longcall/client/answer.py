@@ -41,9 +41,11 @@ class StartAnswer:
 
     Attributes:
         location: absolute URL of the status resource; None for a bare service.
+        is_signed: the service signs the reports of this call.
     """
 
     location: str | None
+    is_signed: bool
 
 
 def read_start_answer(*, status: int, headers: Mapping[str, str], body: bytes, url: str) -> StartAnswer:
@@ -60,8 +62,12 @@ def read_start_answer(*, status: int, headers: Mapping[str, str], body: bytes, u
     """
     if not 200 <= status < 300:
         raise refusal(status=status, body=body, url=url)
-    location = next((value for name, value in headers.items() if name.lower() == "location"), None)
-    return StartAnswer(location=urljoin(url, location) if location else None)
+    said = {name.lower(): value for name, value in headers.items()}
+    location = said.get("location")
+    return StartAnswer(
+        location=urljoin(url, location) if location else None,
+        is_signed=said.get("longcall-signed", "").strip() == "v1",
+    )
 
 
 def refusal(*, status: int, body: bytes, url: str) -> CallRefused:

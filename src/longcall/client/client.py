@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,6 +30,7 @@ from longcall.contract import (
     ContractError,
     JsonValue,
     Report,
+    SigningKey,
     decode_json,
     encode_json,
     is_completion,
@@ -61,6 +62,7 @@ class StartedCall:
         url: where it was started, without its query.
         location: URL of its status resource; None for a service that has none.
         headers: that the service wants with every request, such as a login.
+        signing_key: that its reports are signed with; None: they are not.
     """
 
     correlation_id: str
@@ -69,6 +71,7 @@ class StartedCall:
     url: str
     location: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    signing_key: SigningKey | None = None
 
 
 class AsyncClient:
@@ -210,12 +213,17 @@ class AsyncClient:
             CallUnreachable: no answer, though asked several times. Perhaps started.
             CallRefused: the service does not take it.
             TransportError: there is no inbox, and nothing was started.
-            ContractError: the URL or the arguments cannot be sent.
+            ContractError: the URL or the arguments cannot be sent; or the service does not sign its reports,
+                which `signing="required"` asks for: then the call is cancelled again.
         """
         address = self._policy.new_call() if correlation_id is None else self._policy.address(correlation_id)
         body, body_type = _encode(arguments, content_type)
         request = CallRequest(
-            correlation_id=address.correlation_id, body=body, content_type=body_type, deadline=deadline
+            correlation_id=address.correlation_id,
+            body=body,
+            content_type=body_type,
+            deadline=deadline,
+            signing_keys=() if self._config.signing == "off" else (SigningKey.new(),),
         )
         check_url(url)
         await self._transport.create_inbox(address.inbox)
@@ -224,7 +232,11 @@ class AsyncClient:
         except BaseException:
             await self._delete_inbox(address.inbox.name, address.lasting)
             raise
-        return _started(address, url, answer, headers or {})
+        call = _started(address, url, answer, headers or {}, request.signing_keys)
+        if self._config.signing == "required" and call.signing_key is None:
+            await self.abandon(call)
+            raise ContractError("signing", "required, and this service does not sign its reports")
+        return call
 
     async def watch(
         self, call: StartedCall, *, timeout: timedelta | None = None
@@ -252,6 +264,7 @@ class AsyncClient:
                 correlation_id=call.correlation_id,
                 ask=functools.partial(self.status, call),
                 patience=patience,
+                signing_keys=(call.signing_key,) if call.signing_key is not None else (),
             )
             while True:
                 arrival = await watch.next()
@@ -383,10 +396,17 @@ def _encode(arguments: JsonValue | bytes, content_type: str) -> tuple[bytes, str
     return encode_json(arguments, field="arguments"), JSON_TYPE
 
 
-def _started(address: CallAddress, url: str, answer: HttpAnswer, headers: Mapping[str, str]) -> StartedCall:
-    location = read_start_answer(
+def _started(
+    address: CallAddress,
+    url: str,
+    answer: HttpAnswer,
+    headers: Mapping[str, str],
+    signing_keys: Sequence[SigningKey],
+) -> StartedCall:
+    started = read_start_answer(
         status=answer.status, headers=answer.headers, body=answer.body, url=answer.url
-    ).location
+    )
+    location = started.location
     if location is not None and not is_same_origin(location, url):
         log.warning(
             "Call %s: its status resource lies on another origin, which is not asked: %s",
@@ -401,4 +421,5 @@ def _started(address: CallAddress, url: str, answer: HttpAnswer, headers: Mappin
         url=url.partition("?")[0],
         location=location,
         headers=dict(headers),
+        signing_key=signing_keys[0] if signing_keys and started.is_signed else None,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 from longcall.client._unclaimed import HoldRules
 from longcall.contract import ContractError
 
-__all__ = ["ClientConfig", "RouterConfig"]
+__all__ = ["ClientConfig", "RouterConfig", "Signing"]
+
+Signing: TypeAlias = Literal["auto", "required", "off"]
 
 _FIRST_HOLD_S: Final = 0.01
 
@@ -81,6 +83,8 @@ class ClientConfig:
         heartbeat_timeout: without a sign of life for so long, neither a report nor a new heartbeat in the
             status resource, the call is given up. None: never. Services of this package send a heartbeat
             every 30 s.
+        signing: `auto`: reports of a service that says it signs them must be signed; `required`: a service
+            that does not is not called; `off`: no key is sent, and any report is taken.
         router: how reports are received.
     """
 
@@ -90,6 +94,7 @@ class ClientConfig:
     retry_max: timedelta = timedelta(seconds=10)
     reconcile_interval: timedelta = timedelta(minutes=5)
     heartbeat_timeout: timedelta | None = None
+    signing: Signing = "auto"
     router: RouterConfig = field(default_factory=RouterConfig)
 
     def __post_init__(self) -> None:
@@ -103,5 +108,7 @@ class ClientConfig:
                 raise ContractError(name, "more than 0")
         if self.heartbeat_timeout is not None and self.heartbeat_timeout <= timedelta(0):
             raise ContractError("heartbeat_timeout", "more than 0, or None")
+        if self.signing not in get_args(Signing):
+            raise ContractError("signing", f"one of {', '.join(get_args(Signing))}")
         if self.start_attempts < 1:
             raise ContractError("start_attempts", "at least 1")

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from longcall._core.errors import LongcallError
 from longcall.client.errors import CallSilent, CallTimeout
 from longcall.client.router import Arrival, Arrivals
-from longcall.contract import CallStatus, Completion
+from longcall.contract import BadSignature, CallStatus, Completion, SigningKey, verify
 from longcall.transport import InboxNotFound
+from longcall.transport.errors import TransportError
 
 __all__ = ["AskStatus", "CallWatch", "Patience"]
 
@@ -55,7 +56,13 @@ class CallWatch:
     """The reports of one call, one after the other."""
 
     def __init__(
-        self, arrivals: Arrivals, *, correlation_id: str, ask: AskStatus, patience: Patience
+        self,
+        arrivals: Arrivals,
+        *,
+        correlation_id: str,
+        ask: AskStatus,
+        patience: Patience,
+        signing_keys: Sequence[SigningKey] = (),
     ) -> None:
         """Begin to wait.
 
@@ -64,7 +71,9 @@ class CallWatch:
             correlation_id: the call.
             ask: asks the service.
             patience: how long to go without news.
+            signing_keys: take no report that none of them has signed; none: take any.
         """
+        self._signing_keys = signing_keys
         self._arrivals = arrivals
         self._correlation_id = correlation_id
         self._ask = ask
@@ -88,7 +97,7 @@ class CallWatch:
         while True:
             try:
                 async with asyncio.timeout_at(_earliest(self._ask_s, self._deadline_s)):
-                    arrival = await anext(self._arrivals)
+                    arrival = await self._genuine()
             except TimeoutError:
                 ended = await self._find_out()
                 if ended is not None:
@@ -101,6 +110,30 @@ class CallWatch:
             else:
                 self._note_life()
                 return arrival
+
+    async def _genuine(self) -> Arrival:
+        """Wait for the next report that is signed as it should be; set aside what is not."""
+        while True:
+            arrival = await anext(self._arrivals)
+            if not self._signing_keys:
+                return arrival
+            try:
+                verify(arrival.message, self._signing_keys)
+            except BadSignature as error:
+                log.warning(
+                    "Call %s: a report that its service did not sign is left out: %s",
+                    self._correlation_id,
+                    error,
+                )
+                await self._drop(arrival)
+            else:
+                return arrival
+
+    async def _drop(self, arrival: Arrival) -> None:
+        try:
+            await arrival.acknowledge()
+        except TransportError as error:
+            log.info("Call %s: it may come again: %s", self._correlation_id, error)
 
     async def _find_out(self) -> Completion | None:
         """Ask the service, and give up if it is time."""
@@ -146,7 +179,7 @@ class CallWatch:
         """Return the completion's report if it is only late: what arrives can be acknowledged."""
         try:
             async with asyncio.timeout(_REPORT_IS_DUE_S):
-                return await anext(self._arrivals)
+                return await self._genuine()
         except (TimeoutError, InboxNotFound):
             return self._lost(ended)
 

@@ -46,6 +46,7 @@ from longcall.contract.request import (
     request_headers,
     url_with_correlation_id,
 )
+from longcall.contract.signing import BadSignature, SigningKey, sign, verify
 from longcall.contract.status import CallState, CallStatus
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "PROBLEM_TYPE",
     "Accepted",
+    "BadSignature",
     "CallRequest",
     "CallState",
     "CallStatus",
@@ -76,6 +78,7 @@ __all__ = [
     "Progress",
     "Report",
     "ReportBody",
+    "SigningKey",
     "Succeeded",
     "check_correlation_id",
     "correlation_filter",
@@ -94,5 +97,7 @@ __all__ = [
     "resource_id",
     "resource_path",
     "sanitize_label",
+    "sign",
     "url_with_correlation_id",
+    "verify",
 ]

@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus, urlencode, urlsplit, urlunsplit
 from longcall.contract.errors import ContractError, MalformedRequest
 from longcall.contract.ids import check_correlation_id
 from longcall.contract.instants import decode_instant, encode_instant
+from longcall.contract.signing import SigningKey, keys_from_header, keys_to_header
 
 __all__ = ["CallRequest", "decode_request", "request_headers", "url_with_correlation_id"]
 
@@ -34,6 +35,7 @@ class CallRequest:
         deadline: after which nobody waits for the answer, aware.
         reply_topic: where to publish; empty: the service's own topic.
         traceparent: W3C Trace Context of the caller.
+        signing_keys: to sign the reports with; none: they are not signed.
     """
 
     correlation_id: str
@@ -42,6 +44,7 @@ class CallRequest:
     deadline: datetime | None = None
     reply_topic: str = ""
     traceparent: str = ""
+    signing_keys: tuple[SigningKey, ...] = ()
 
     def digest(self) -> str:
         """Return what two requests with one id must share to be the same call."""
@@ -61,6 +64,7 @@ def request_headers(request: CallRequest) -> dict[str, str]:
         "Content-Type": request.content_type,
         "Longcall-Deadline": encode_instant(request.deadline, field="deadline") if request.deadline else "",
         "Longcall-Reply-Topic": request.reply_topic,
+        "Longcall-Signing-Key": keys_to_header(request.signing_keys),
         "traceparent": request.traceparent,
     }
     for name, value in headers.items():
@@ -108,6 +112,7 @@ def decode_request(query: Mapping[str, str], headers: Mapping[str, str], body: b
             deadline=decode_instant(deadline, field="Longcall-Deadline") if deadline else None,
             reply_topic=headers.get("longcall-reply-topic", ""),
             traceparent=headers.get("traceparent", ""),
+            signing_keys=keys_from_header(headers.get("longcall-signing-key", "")),
         )
     except ContractError as error:
         raise MalformedRequest(error.field, error.reason) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -14,6 +15,7 @@ from longcall.service.errors import ServiceConfigError
 
 __all__ = ["ServiceConfig"]
 
+_TOPIC_PATTERN: Final = re.compile(r"projects/[^/*]+/topics/[^/*]*\*?")
 _COUNTS: Final = (
     "max_processes",
     "max_tasks",
@@ -47,6 +49,8 @@ class ServiceConfig:
         max_interruptions: a call whose work has died with the service so often fails.
         takeover_s: how long a replica must have been silent to count as dead.
         drain_s: how long a stopping service lets running work go on.
+        reply_topics: where else reports may go when a request asks for it: full paths of topics, a last `*`
+            for any ending. None: nowhere else.
         page: whether a person may look at the calls, at `/calls/`; `auth` holds there, too.
         auth: who may call.
     """
@@ -66,6 +70,7 @@ class ServiceConfig:
     max_interruptions: int = 5
     takeover_s: float = 30.0
     drain_s: float = 10.0
+    reply_topics: tuple[str, ...] = ()
     page: bool = True
     auth: AuthConfig = field(default_factory=AuthConfig)
 
@@ -79,12 +84,22 @@ class ServiceConfig:
                 raise ServiceConfigError(name, "more than 0")
         if not 0 <= self.drain_s < math.inf:
             raise ServiceConfigError("drain_s", "0 or more seconds")
+        for pattern in self.reply_topics:
+            if not _TOPIC_PATTERN.fullmatch(pattern):
+                raise ServiceConfigError("reply_topics", f"{pattern!r} is no projects/PROJECT/topics/TOPIC")
         try:
             path = resource_path(self.topic, project=None, collection="topics", field="topic")
         except ContractError as error:
             raise ServiceConfigError(error.field, error.reason) from error
         if path != self.topic:
             raise ServiceConfigError("topic", "a full path: projects/PROJECT/topics/TOPIC")
+
+    def allows_reply_topic(self, topic: str) -> bool:
+        """Tell whether a request may have its reports published there."""
+        return topic == self.topic or any(
+            topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
+            for pattern in self.reply_topics
+        )
 
     @property
     def project(self) -> str:
@@ -95,9 +110,10 @@ class ServiceConfig:
     def from_env(
         cls, environ: Mapping[str, str], *, topic: str | None = None, project: str | None = None
     ) -> Self:
-        """Read `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`, `LONGCALL_AUTH…`.
+        """Read the environment; the arguments win.
 
-        The arguments win.
+        It is `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`, `LONGCALL_AUTH…`
+        and `LONGCALL_REPLY_TOPICS`, with commas between.
 
         Raises:
             ServiceConfigError: no topic, no project, names that cannot be any, or half of who may call.
@@ -114,4 +130,10 @@ class ServiceConfig:
             )
         except ContractError as error:
             raise ServiceConfigError(error.field, error.reason) from error
-        return cls(topic=path, store=environ.get("LONGCALL_STORE", ""), auth=AuthConfig.from_env(environ))
+        listed = environ.get("LONGCALL_REPLY_TOPICS", "").split(",")
+        return cls(
+            topic=path,
+            store=environ.get("LONGCALL_STORE", ""),
+            reply_topics=tuple(each.strip() for each in listed if each.strip()),
+            auth=AuthConfig.from_env(environ),
+        )

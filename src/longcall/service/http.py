@@ -125,7 +125,8 @@ def _start(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
         spec.arguments.bind(body, call_request.content_type)
         call = await _calls(request).accept(call_request, path=spec.path)
         location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
-        return _status_answer(call.status, code=200 if call.status.state.is_final else 202, location=location)
+        headers = {"Location": location} | ({"Longcall-Signed": "v1"} if call_request.signing_keys else {})
+        return _status_answer(call.status, code=200 if call.status.state.is_final else 202, headers=headers)
 
     return start
 
@@ -187,14 +188,15 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 def _check_reply_topic(topic: str, config: ServiceConfig) -> None:
-    if topic != resource_path(
-        topic, project=None, collection="topics", field="Longcall-Reply-Topic"
-    ) or not topic.startswith(f"projects/{config.project}/"):
-        raise ContractError("Longcall-Reply-Topic", f"must be a topic of the project {config.project!r}")
+    path = resource_path(topic, project=None, collection="topics", field="Longcall-Reply-Topic")
+    if path != topic or not config.allows_reply_topic(topic):
+        raise ContractError(
+            "Longcall-Reply-Topic",
+            "the service does not publish there by request: allow it with --reply-topic, or leave this out",
+        )
 
 
-def _status_answer(status: CallStatus, *, code: int, location: str | None = None) -> Response:
-    headers = {"Location": location} if location else {}
+def _status_answer(status: CallStatus, *, code: int, headers: Mapping[str, str] | None = None) -> Response:
     return Response(json.dumps(status.to_wire()), code, headers, JSON_TYPE)
 
 

@@ -140,7 +140,9 @@ class Outbox:
         report = due.report(source=self._publisher.source)
         try:
             with self._tracing.publish(report, topic=self._publisher.topic_of(due.reply_topic)):
-                await self._publisher.publish(report, reply_topic=due.reply_topic)
+                await self._publisher.publish(
+                    report, reply_topic=due.reply_topic, signing_keys=due.signing_keys
+                )
         except ContractError as error:
             await self._replace(due, error)
         except Exception as error:  # the consumer loop's border: what is due stays due

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +22,9 @@ from longcall.contract import (
     Progress,
     Report,
     ReportBody,
+    SigningKey,
     encode_report,
+    sign,
 )
 from longcall.service.log_lines import LogBuffer
 from longcall.service.observer import Observer, report_kind
@@ -58,8 +61,10 @@ class Publisher:
         """Return where a call's reports go."""
         return reply_topic or self._topic
 
-    async def publish(self, report: Report, *, reply_topic: str) -> None:
-        """Publish a report.
+    async def publish(
+        self, report: Report, *, reply_topic: str, signing_keys: Sequence[SigningKey] = ()
+    ) -> None:
+        """Publish a report, signed if there are keys.
 
         Raises:
             ContractError: no message can carry it.
@@ -67,7 +72,7 @@ class Publisher:
         """
         kind = report_kind(report.body)
         try:
-            message = encode_report(report)
+            message = sign(encode_report(report), signing_keys)
             async with self._places:
                 await self._transport.publish(self.topic_of(reply_topic), message)
         except (ContractError, TransportError) as error:
@@ -127,6 +132,7 @@ class RunReports:
         correlation_id: str,
         attempt: int,
         reply_topic: str,
+        signing_keys: Sequence[SigningKey],
         traceparent: str,
         clock: Clock,
         interval_s: float,
@@ -136,6 +142,7 @@ class RunReports:
         self._correlation_id = correlation_id
         self._attempt = attempt
         self._reply_topic = reply_topic
+        self._signing_keys = signing_keys
         self._traceparent = traceparent
         self._clock = clock
         self._interval_s = interval_s
@@ -197,7 +204,9 @@ class RunReports:
             traceparent=self._traceparent,
         )
         try:
-            await self._publisher.publish(report, reply_topic=self._reply_topic)
+            await self._publisher.publish(
+                report, reply_topic=self._reply_topic, signing_keys=self._signing_keys
+            )
         except ContractError as error:
             log.error("Call %s: a report cannot be published: %s", self._correlation_id, error)
         except Exception as error:  # the consumer loop's border: the completion will say more

@@ -191,6 +191,7 @@ class Supervisor:
             correlation_id=work.correlation_id,
             attempt=work.attempt,
             reply_topic=work.request.reply_topic,
+            signing_keys=work.request.signing_keys,
             traceparent=span.traceparent,
             clock=self._clock,
             interval_s=self._config.progress_interval_s,

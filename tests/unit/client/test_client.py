@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import httpx2
@@ -27,7 +28,16 @@ from longcall.client import (
     SharedInbox,
     StartedCall,
 )
-from longcall.contract import CallState, ContractError, JsonValue, Message, Progress, Succeeded
+from longcall.contract import (
+    CallState,
+    ContractError,
+    JsonValue,
+    Message,
+    Progress,
+    SigningKey,
+    Succeeded,
+    sign,
+)
 from longcall.service import Call, Service, ServiceConfig
 from longcall.service import CallFailed as WorkFailed
 from longcall.transport import InboxNotFound, TopicNotFound
@@ -50,6 +60,15 @@ async def echo(call: Call) -> JsonValue:
 @service.handler("/fail")
 async def fail(call: Call) -> JsonValue:
     raise WorkFailed("No such model", code="no_model", retryable=False)
+
+
+gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+
+@service.handler("/held")
+async def held(call: Call) -> JsonValue:
+    await gates[call.id].wait()
+    return "released"
 
 
 @service.handler("/hang")
@@ -190,7 +209,8 @@ async def test_start_with_the_same_id_is_the_same_call(world: World) -> None:
     call = await world.client.start(f"{URL}/echo", 1)
     again = await world.client.start(f"{URL}/echo", 1, correlation_id=call.correlation_id)
 
-    assert again == call
+    assert again.signing_key != call.signing_key  # both keys sign: whoever waits can tell
+    assert replace(again, signing_key=call.signing_key) == call
     assert await world.client.wait(again) == {"echo": 1}
 
 
@@ -384,3 +404,56 @@ def test_both_clients_have_the_same_methods() -> None:
     asynchronous, synchronous = public(AsyncClient), public(Client)
     asynchronous["close"] = asynchronous.pop("aclose")
     assert synchronous == asynchronous
+
+
+def forged(call: StartedCall, **attributes: str) -> Message:
+    named = {"correlid": call.correlation_id, "ce-type": "longcall.call.succeeded.v1", **attributes}
+    return Message(data=b'"forged"', attributes={"content-type": "application/json", **named})
+
+
+async def test_report_that_the_service_did_not_sign_is_left_out(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = await world.client.start(f"{URL}/held")
+    assert call.signing_key is not None
+    name = {"ce-id": f"{call.correlation_id}/1/2", "ce-source": "/services/tests"}
+    other = sign(forged(call, **name), [SigningKey.new()])
+    for message in (forged(call), forged(call, **name), other):
+        await world.transport.publish(TOPIC, message)
+    waiting = asyncio.create_task(world.client.wait(call))
+    while sum("did not sign" in record.message for record in caplog.records) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    gates[call.correlation_id].set()
+    assert await waiting == "released"
+
+
+async def test_service_that_does_not_sign_is_believed_unless_it_has_to(bare: Bare) -> None:
+    http, client = bare.client()
+    async with http, client:
+        call = await client.start(f"{URL}/start")
+        assert call.signing_key is None
+        assert await client.wait(call) == "done"
+    bare.answers = [httpx2.Response(202, headers={"Location": "/calls/1"}), httpx2.Response(202)]
+    http, client = bare.client(config=ClientConfig(signing="required"))
+    async with http, client:
+        with pytest.raises(ContractError, match="does not sign"):
+            await client.start(f"{URL}/start")
+    assert [request.method for request in bare.requests[-2:]] == ["POST", "DELETE"]
+
+
+async def test_no_key_is_sent_where_signing_is_off(bare: Bare) -> None:
+    bare.answers = [httpx2.Response(202, headers={"Longcall-Signed": "v1"})]
+    http, client = bare.client(config=ClientConfig(signing="off"))
+    async with http, client:
+        call = await client.start(f"{URL}/start")
+        assert call.signing_key is None
+        assert "longcall-signing-key" not in bare.requests[0].headers
+        assert await client.wait(call) == "done"
+
+
+def test_key_shows_nowhere() -> None:
+    key = SigningKey.new()
+    call = StartedCall(
+        correlation_id="a", inbox="i", lasting=False, url="http://s", location=None, signing_key=key
+    )
+    assert key.to_text()[8:20] not in f"{call!r} {key!r} {key}"

@@ -165,10 +165,19 @@ async def test_stopping_service_refuses_new_calls_and_answers_for_the_known(open
 
 
 @pytest.mark.parametrize(
-    "topic", ["projects/other/topics/t", "replies", "projects/p/subscriptions/s", "projects/p/topics/a/b"]
+    "topic",
+    [
+        "projects/p/topics/other",
+        "projects/other/topics/team-a-x",
+        "replies",
+        "projects/p/subscriptions/s",
+        "projects/p/topics/team-a-x/y",
+        "projects/p/topics/team-a-*",
+    ],
 )
-async def test_reply_topic_that_is_not_of_the_own_project_is_refused(open_desk: OpenDesk, topic: str) -> None:
-    async with open_desk(make_service(Work())) as desk:
+async def test_reply_topic_that_is_not_allowed_is_refused(open_desk: OpenDesk, topic: str) -> None:
+    allowed = ("projects/p/topics/exactly", "projects/p/topics/team-a-*")
+    async with open_desk(make_service(Work()), reply_topics=allowed) as desk:
         answer = await desk.http.post("/echo?correlid=a", headers={"Longcall-Reply-Topic": topic})
         assert "Longcall-Reply-Topic" in problem(answer, 422).detail
 

@@ -61,6 +61,7 @@ class World:
             correlation_id=name,
             attempt=1,
             reply_topic="",
+            signing_keys=(),
             traceparent="",
             clock=self.clock,
             interval_s=0.01,

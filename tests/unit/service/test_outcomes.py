@@ -150,9 +150,9 @@ async def test_quiet_call_sends_heartbeats(open_desk: OpenDesk) -> None:
         assert is_completion((await desk.reports("a"))[-1].body)
 
 
-async def test_reply_topic_of_the_own_project_gets_the_reports(open_desk: OpenDesk) -> None:
+async def test_reply_topic_that_is_allowed_gets_the_reports(open_desk: OpenDesk) -> None:
     topic, inbox = "projects/p/topics/mine", "projects/p/subscriptions/mine"
-    async with open_desk(make_service(Work())) as desk:
+    async with open_desk(make_service(Work()), reply_topics=("projects/p/topics/mi*",)) as desk:
         transport = MemoryTransport(desk.backend)
         await transport.create_topic(topic)
         await transport.create_inbox(InboxSpec(name=inbox, topic=topic, filter=""))

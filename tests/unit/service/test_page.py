@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from tests.unit.service.handlers import Work, make_service
 
 from longcall.contract import Progress, Succeeded
 from longcall.service.auth import AuthConfig
+from longcall.service.calls import Calls
+from longcall.service.page.live import Watchers
 from longcall.service.page.wording import Preview, ago, duration, percent, preview, progress_text
 
 if TYPE_CHECKING:
@@ -252,26 +255,29 @@ async def test_style_and_script_are_the_services_own(open_desk: OpenDesk) -> Non
         assert (await desk.http.get("/calls/?asset=../routes.py")).status_code == 404
 
 
-async def test_open_page_is_told_of_changes_and_let_go_when_the_service_stops(open_desk: OpenDesk) -> None:
-    from longcall.service.page.live import TooManyWatchers, Watchers
+def stream(watchers: Watchers, calls: Calls) -> AsyncIterator[bytes]:
+    found = watchers.watch(calls)
+    assert found is not None
+    return found
 
+
+async def test_open_page_is_told_of_changes_and_let_go_when_the_service_stops(open_desk: OpenDesk) -> None:
     work, watchers = Work(), Watchers()
     async with open_desk(make_service(work)) as desk:
         calls = desk.running.calls
-        events = watchers.watch(calls)
+        events = stream(watchers, calls)
         assert await anext(events) == b"retry: 2000\n\n"
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
         await desk.start("/held", "a")
         assert b"changed" in await waiting
         assert b"changed" in await anext(events)  # what happened during its pause is not missed
-        others = [watchers.watch(calls) for _ in range(99)]
+        others = [stream(watchers, calls) for _ in range(99)]
         for other in others:
             await anext(other)
-        with pytest.raises(TooManyWatchers):
-            watchers.watch(calls)
+        assert watchers.watch(calls) is None
         work.released.set()
         await desk.running.stop()
-        for stream in (events, *others):
-            assert [event async for event in stream] in ([], [b"event: changed\ndata:\n\n"])
-        assert [event async for event in watchers.watch(calls)] == [b"retry: 2000\n\n"]
+        for open_stream in (events, *others):
+            assert [event async for event in open_stream] in ([], [b"event: changed\ndata:\n\n"])
+        assert [event async for event in stream(watchers, calls)] == [b"retry: 2000\n\n"]

@@ -12,7 +12,7 @@ from typing import Final
 
 from longcall.service.calls import Calls
 
-__all__ = ["TooManyWatchers", "Watchers"]
+__all__ = ["Watchers"]
 
 _MAX_WATCHERS: Final = 100
 _PAUSE_S: Final = 1.0
@@ -23,25 +23,15 @@ _CHANGED: Final = b"event: changed\ndata:\n\n"
 _BEAT: Final = b":\n\n"
 
 
-class TooManyWatchers(Exception):
-    """A hundred pages are open at once; the next ones look by themselves."""
-
-
 class Watchers:
     """The open pages of one service."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def watch(self, calls: Calls) -> AsyncIterator[bytes]:
-        """Yield the stream of one page; it ends when the service stops.
-
-        Raises:
-            TooManyWatchers: there are a hundred.
-        """
-        if self._count >= _MAX_WATCHERS:
-            raise TooManyWatchers
-        return self._watch(calls)
+    def watch(self, calls: Calls) -> AsyncIterator[bytes] | None:
+        """Return the stream of one page, which ends when the service stops; None: a hundred are open."""
+        return self._watch(calls) if self._count < _MAX_WATCHERS else None
 
     async def _watch(self, calls: Calls) -> AsyncIterator[bytes]:
         self._count += 1

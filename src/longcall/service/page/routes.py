@@ -22,7 +22,7 @@ from longcall.contract import ContractError, Succeeded
 from longcall.service.calls import Calls
 from longcall.service.errors import ServiceUnavailable, UnknownCall
 from longcall.service.listing import decode_page
-from longcall.service.page.live import TooManyWatchers, Watchers
+from longcall.service.page.live import Watchers
 from longcall.service.page.rendering import Renderer
 
 __all__ = ["page_routes"]
@@ -129,9 +129,8 @@ class _PageOfCalls:
         return RedirectResponse(request.url.path, status_code=303, headers=_HEADERS)
 
     def _events(self, request: Request) -> Response:
-        try:
-            stream = self._watchers.watch(self._calls(request))
-        except TooManyWatchers:
+        stream = self._watchers.watch(self._calls(request))
+        if stream is None:
             return Response(status_code=204)  # a browser does not come again, and looks by itself
         return StreamingResponse(stream, media_type=_EVENTS, headers={**_HEADERS, "X-Accel-Buffering": "no"})
 

@@ -40,6 +40,7 @@ from longcall.contract import (
     Problem,
     Progress,
 )
+from longcall.contract.signing import MAX_SIGNING_KEYS
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import Database
@@ -110,7 +111,8 @@ class CallStore:
     async def accept(self, request: CallRequest, *, handler: str, max_open: int) -> tuple[StoredCall, bool]:
         """Take a call in, or find it; the flag tells whether it is new.
 
-        Once this returns, the call is not forgotten.
+        Once this returns, the call is not forgotten. A repeat with another signing key adds it: whoever
+        asked again waits now.
 
         Raises:
             CallConflict: the id is known with another body or handler.
@@ -346,7 +348,11 @@ class CallStore:
     async def note_published(self, correlation_id: str) -> None:
         """Note that a call's completion is out. A repeat changes nothing."""
         now_s = self._now_s()
-        note = update(calls).where(calls.c.correlid == correlation_id, IS_DUE).values(published_s=now_s)
+        note = (
+            update(calls)
+            .where(calls.c.correlid == correlation_id, IS_DUE)
+            .values(published_s=now_s, signing_keys="")
+        )
         await self._write(lambda db: db.execute(note))
 
     async def replace_completion(self, due: Due, completion: Failed) -> None:
@@ -463,7 +469,7 @@ _ASSIGNMENT: Final = tuple(
     calls.c[name]
     for name in (
         *("correlid", "handler", "attempt", "accepted_s", "started_s"),
-        *("body", "content_type", "deadline_s", "reply_topic", "traceparent"),
+        *("body", "content_type", "deadline_s", "reply_topic", "traceparent", "signing_keys"),
     )
 )
 _BEGIN: Final = (
@@ -479,7 +485,7 @@ _BEGIN: Final = (
     .returning(*_ASSIGNMENT)
 )
 _DUE: Final = (
-    *("correlid", "state", "attempt", "ended_s", "sequence", "traceparent", "reply_topic"),
+    *("correlid", "state", "attempt", "ended_s", "sequence", "traceparent", "reply_topic", "signing_keys"),
     *("result", "result_type", "outcome"),
 )
 _DEAD: Final = tuple(
@@ -507,11 +513,22 @@ def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | Non
     """Return the row and whether it is new; no row when too many are open."""
     row = db.execute(_ADD[db.dialect.name], new).one_or_none()
     if row is None:
-        return db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one(), False
+        known = db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one()
+        _add_keys(db, known, new)
+        return known, False
     if _count_open(db, max_open) > max_open:
         db.execute(delete(calls).where(calls.c.correlid == new["correlid"]))
         return None, False
     return row, True
+
+
+def _add_keys(db: Connection, known: Row[Any], new: _Values) -> None:
+    """Have what is still to be published signed for who asks again, too; of many keys the newest."""
+    keys = list(dict.fromkeys(f"{known.signing_keys} {new['signing_keys']}".split()))
+    text = " ".join(keys[-MAX_SIGNING_KEYS:])
+    is_same = (known.digest, known.handler) == (new["digest"], new["handler"])
+    if is_same and text != known.signing_keys and known.published_s is None:
+        db.execute(update(calls).where(calls.c.number == known.number).values(signing_keys=text))
 
 
 def _count_open(db: Connection, enough: int) -> int:

@@ -21,6 +21,7 @@ from longcall.contract import (
     Succeeded,
 )
 from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.signing import keys_from_header, keys_to_header
 from longcall.service.store.values import Assignment, CallSummary, Due, StoredCall
 
 __all__ = [
@@ -56,6 +57,7 @@ def request_values(request: CallRequest) -> dict[str, Any]:
         "deadline_s": seconds(request.deadline),
         "reply_topic": request.reply_topic,
         "traceparent": request.traceparent,
+        "signing_keys": keys_to_header(request.signing_keys),
     }
 
 
@@ -124,6 +126,7 @@ def to_assignment(row: Row[Any]) -> Assignment:
         deadline=_instant(row.deadline_s),
         reply_topic=row.reply_topic,
         traceparent=row.traceparent,
+        signing_keys=keys_from_header(row.signing_keys),
     )
     return Assignment(
         request=request,
@@ -145,6 +148,7 @@ def to_due(row: Row[Any]) -> Due:
         ended_time=datetime.fromtimestamp(row.ended_s, UTC),
         traceparent=row.traceparent,
         reply_topic=row.reply_topic,
+        signing_keys=keys_from_header(row.signing_keys),
     )
 
 

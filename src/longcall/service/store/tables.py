@@ -73,6 +73,8 @@ calls: Final = Table(
     Column("deadline_s", Double),
     Column("reply_topic", Text, nullable=False),
     Column("traceparent", Text, nullable=False),
+    # Goes when the completion is published: nothing more will be signed.
+    Column("signing_keys", Text, nullable=False),
     # How it stands.
     Column("state", String(20), nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),

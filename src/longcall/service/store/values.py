@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from longcall.contract import CallRequest, CallState, CallStatus, Completion, LogLine, Progress, Report
+from longcall.contract import (
+    CallRequest,
+    CallState,
+    CallStatus,
+    Completion,
+    LogLine,
+    Progress,
+    Report,
+    SigningKey,
+)
 from longcall.service.observer import Observer
 
 __all__ = ["Assignment", "CallFilter", "CallSummary", "Due", "Interrupted", "StoredCall", "StoredLine"]
@@ -111,6 +120,7 @@ class Due:
     Attributes:
         report: the same each time it is asked for, but for its source.
         reply_topic: empty: the service's own topic.
+        signing_keys: to sign it with.
     """
 
     correlation_id: str
@@ -120,6 +130,7 @@ class Due:
     ended_time: datetime
     traceparent: str
     reply_topic: str
+    signing_keys: tuple[SigningKey, ...]
 
     def report(self, *, source: str) -> Report:
         """Return the report, the same each time: a duplicate has the id of the first."""

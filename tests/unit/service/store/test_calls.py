@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +21,7 @@ from longcall.contract import (
     LogLine,
     Problem,
     Progress,
+    SigningKey,
     Succeeded,
 )
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
@@ -358,3 +362,36 @@ async def test_log_counts_as_room_and_goes_with_its_call(store: CallStore) -> No
     assert len(await log_of(store, "b")) == 1
     await accept(store, "a")
     assert await log_of(store, "a") == []
+
+
+async def test_signing_keys_are_kept_until_the_completion_is_out(store: CallStore) -> None:
+    keys = tuple(SigningKey(bytes([n]) * 32) for n in range(6))
+    for key in (keys[0], keys[0], *keys[1:]):
+        request = CallRequest(correlation_id="a", signing_keys=(key,))
+        await store.accept(request, handler="/h", max_open=9)
+    work = await store.claim(["/h"], owner="me")
+    assert work is not None
+    assert work.request.signing_keys == keys[2:]  # of many the newest
+    await store.end("a", DONE, attempt=1, sequence=3)
+    (completion,) = await store.due(limit=9, but=(), not_to=())
+    assert completion.signing_keys == keys[2:]
+    other = CallRequest(correlation_id="a", body=b"other", signing_keys=(keys[0],))
+    with pytest.raises(CallConflict):
+        await store.accept(other, handler="/h", max_open=9)
+    (completion,) = await store.due(limit=9, but=(), not_to=())
+    assert completion.signing_keys == keys[2:]  # a stranger's are not added
+    await store.note_published("a")
+    await store.accept(CallRequest(correlation_id="a", signing_keys=keys[:1]), handler="/h", max_open=9)
+
+
+async def test_key_is_gone_once_the_completion_is_out(tmp_path: Path) -> None:
+    key = SigningKey.new()
+    store = open_store(str(tmp_path), service="s", clock=VirtualClock())
+    await store.accept(CallRequest(correlation_id="a", signing_keys=(key,)), handler="/h", max_open=9)
+    await store.claim(["/h"], owner="me")
+    await store.end("a", DONE, attempt=1, sequence=3)
+    await store.note_published("a")
+    await store.aclose()
+    (path,) = tmp_path.rglob("*.db")  # noqa: ASYNC240 # a test may wait
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT signing_keys FROM longcall_calls").fetchall() == [("",)]

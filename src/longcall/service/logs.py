@@ -243,6 +243,9 @@ class LogSettings:
             about: what a line is about that is logged in no context of its own; for a process that does
                 the work of one call.
         """
+        if self.level > logging.DEBUG:
+            # It says of each call what the service's own lines say, in words of its own.
+            logging.getLogger("procrastinate").setLevel(max(self.level, logging.WARNING))
         if self.format == "text":
             logging.basicConfig(level=self.level, format=_TEXT)
             return

@@ -182,6 +182,7 @@ class Supervisor:
             traceparent=span.traceparent,
         )
         with about:  # the tasks that are begun here keep it
+            log.info("Call %s: attempt %d begins", work.correlation_id, work.attempt)
             return self._start_run(work, span)
 
     def _start_run(self, work: Assignment, span: TracedWork) -> asyncio.Task[bool]:

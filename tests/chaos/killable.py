@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from longcall._core.clock import SystemClock
-from longcall.cli.serve import _listen
+from longcall.cli.listening import listen
 from longcall.contract import JsonValue, Message, decode_report, is_completion
 from longcall.service import Call, Service, ServiceConfig
 from longcall.service.server import serve
@@ -135,7 +135,7 @@ def main() -> int:
     transport = KillingTransport(emulator_host=os.environ["PUBSUB_EMULATOR_HOST"])
     config = ServiceConfig(topic=TOPIC, store=where, takeover_s=1)
     app = service.asgi(config, transport=transport, store=store)
-    listener = _listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     return serve(
         app,
         listener,

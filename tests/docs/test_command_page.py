@@ -13,6 +13,7 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient
 
 from longcall.cli import serve_command
+from longcall.cli.listening import add_listen
 from longcall.contract import Completion, Progress, Succeeded, decode_report, is_completion
 from longcall.service import Service, ServiceConfig
 from longcall.transport import InboxSpec
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("subcommand")
     for option in ("--host", "--port", "--topic", "--project"):
         parser.add_argument(option)
-    serve_command.add_listen(parser)
+    add_listen(parser, what="listen")
     serve_command.add_options(parser)
     return parser
 
@@ -121,7 +122,7 @@ def test_only_serve_has_a_command() -> None:
 
 def test_every_option_is_named_on_the_page() -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    serve_command.add_listen(parser)
+    add_listen(parser, what="listen")
     serve_command.add_options(parser)
     own = {name for action in parser._actions for name in action.option_strings}
     assert len(own) == 10

@@ -17,6 +17,7 @@ from httpx2 import AsyncClient
 from tests.e2e.processes import WAIT_S, wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Process, calling, serving
 
+from longcall.cli.stack.ports import free_ports
 from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
 
 
@@ -135,6 +136,26 @@ async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -
                 assert process.returncode == 0, log
                 assert "working on a" in log
             assert "working on a" not in web.log
+
+
+async def test_worker_can_be_watched_and_answers_nothing_else(broker: str, store: tuple[str, ...]) -> None:
+    (port,) = free_ports(1)
+    with (
+        serving(broker, *store, "--no-work") as web,
+        worker(broker, "workers:service", *store, "--listen", f":{port}") as process,
+    ):
+        async with calling(web, broker) as caller, AsyncClient(base_url=f"http://127.0.0.1:{port}") as watch:
+            await caller.start("/echo", "a", json=1)
+            await caller.completion("a")
+            assert [(await watch.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+            metrics = (await watch.get("/metrics")).text
+            assert 'longcall_attempts_started_total{handler="/echo"} 1.0' in metrics
+            for path in ("/calls", "/calls/", "/calls/a", "/calls/a/log"):
+                assert (await watch.get(path)).status_code == 404
+            assert (await watch.post("/echo?correlid=b")).status_code == 404
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, log
 
 
 async def test_command_has_workers_of_its_own(broker: str, store: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.processes import wait_until_gone
 
-from longcall.contract import CallRequest, Progress, Succeeded
+from longcall.contract import CallRequest, Log, Progress, Succeeded
 from longcall.service import CallFailed
 from longcall.service.process import run_in_process
 
@@ -26,8 +26,13 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 async def run(handler: str, body: bytes = b"", *, progress: list[Progress] | None = None) -> Succeeded:
     request = CallRequest(correlation_id="a", body=body)
     reported = progress if progress is not None else []
+
+    def on_report(report: Progress | Log) -> None:
+        if isinstance(report, Progress):
+            reported.append(report)
+
     return await asyncio.wait_for(
-        run_in_process(f"workers:{handler}", request, attempt=1, on_progress=reported.append), WAIT_S
+        run_in_process(f"workers:{handler}", request, attempt=1, on_report=on_report), WAIT_S
     )
 
 
@@ -96,12 +101,13 @@ async def test_result_counts_although_the_process_does_not_end_by_itself() -> No
 
 async def _spinning(handler: str) -> tuple[asyncio.Task[Succeeded], int]:
     """Start a handler that never ends; return its task and process id."""
-    reported: asyncio.Queue[Progress] = asyncio.Queue()
+    reported: asyncio.Queue[Progress | Log] = asyncio.Queue()
     request = CallRequest(correlation_id="a")
     task = asyncio.create_task(
-        run_in_process(f"workers:{handler}", request, attempt=1, on_progress=reported.put_nowait)
+        run_in_process(f"workers:{handler}", request, attempt=1, on_report=reported.put_nowait)
     )
     progress = await asyncio.wait_for(reported.get(), WAIT_S)
+    assert isinstance(progress, Progress)
     return task, int(progress.message)
 
 

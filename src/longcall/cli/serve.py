@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 from dataclasses import replace
 
 from longcall.cli import serve_command
+from longcall.cli.listening import add_listen, address_of, listen
 from longcall.cli.loading import ServeError, add_arguments, config_of, prepare, service_of
 
 __all__ = ["add_parser", "run"]
@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--no-work", action="store_true", help="answer callers only; replicas that work run the calls"
     )
     parser.add_argument("--no-page", action="store_true", help="no page for people at /calls/")
-    serve_command.add_listen(parser)
+    add_listen(parser, what="--host and --port in one")
     parser.set_defaults(run=run)
 
 
@@ -71,28 +71,12 @@ def run(args: argparse.Namespace) -> int:
     service = service_of(args)
     config = replace(config_of(args), works=not args.no_work, page=not args.no_page)
     app = service.asgi(config)
-    listener = _listen(args.host, args.port)
+    listener = listen(args.host, args.port)
 
     def announce() -> None:
-        host, port = listener.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        address = address_of(listener)
         print(f"Listening on {address}, publishing to {config.topic}")
         for path in service.handlers:
             print(f"  POST {address}{path}?correlid=ID", flush=True)
 
     return serve(app, listener, log_level=args.log_level, on_started=announce)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol named: asyncio turns Nagle's delay off for sockets that say they are TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        why = getattr(error, "strerror", None) or error
-        raise ServeError(f"cannot listen on {host}:{port}: {why}; choose another --host or --port") from error
-    return listener

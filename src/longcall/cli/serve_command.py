@@ -6,12 +6,12 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from longcall.service import Service
 
-__all__ = ["EXAMPLE", "add_listen", "add_options", "make_service", "split_command"]
+__all__ = ["EXAMPLE", "add_options", "make_service", "split_command"]
 
 EXAMPLE: Final = """\
 a command line is served in the same way; {date} is an argument of the call:
@@ -29,7 +29,6 @@ a command line is served in the same way; {date} is an argument of the call:
   cancel      SIGTERM to the process group, SIGKILL after --grace seconds
 """
 _SERVING: Final = frozenset({"serve", "worker"})
-_LOOPBACK: Final = "127.0.0.1"
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
@@ -43,16 +42,6 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
         return words, None
     at = words.index("--")
     return words[:at], words[at + 1 :]
-
-
-def add_listen(parser: argparse.ArgumentParser) -> None:
-    """Add `--listen`, which sets `host` and `port`."""
-    parser.add_argument(
-        "--listen",
-        action=_Listen,
-        metavar="[HOST]:PORT",
-        help=f"--host and --port in one (without HOST: {_LOOPBACK}); 0.0.0.0:PORT is reached from elsewhere",
-    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -131,21 +120,3 @@ def make_service(command: Sequence[str], args: argparse.Namespace) -> Service:
     )
     register(CommandHandler(spec))
     return service
-
-
-class _Listen(argparse.Action):
-    """Sets `host` and `port`."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Take `:8080`, `8080`, `0.0.0.0:8080` or `[::1]:8080`."""
-        host, _, port = str(values).rpartition(":")
-        if not port.isdecimal() or not int(port) < 65536 or host.startswith("[") != host.endswith("]"):
-            raise argparse.ArgumentError(self, f"{values!r} is not [HOST]:PORT")
-        namespace.host = host.strip("[]") or _LOOPBACK
-        namespace.port = int(port)

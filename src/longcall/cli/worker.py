@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
+from longcall.cli.listening import add_listen, address_of, listen
 from longcall.cli.loading import ServeError, add_arguments, config_of, prepare, service_of
 
 __all__ = ["add_parser", "run"]
@@ -27,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
+    add_listen(parser, what="answer /health, /ready and /metrics there")
     parser.set_defaults(run=run)
 
 
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """
     prepare(args)
     try:
-        from longcall.service.server import work
+        from longcall.service.server import serve, work
         from longcall.service.store import is_shared
     except ImportError as error:
         raise ServeError(f"{error}: pip install 'longcall[service]'") from error
@@ -46,9 +49,15 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args)
     if not is_shared(config.store):
         raise ServeError("--store: a worker alone needs postgresql://…, for a folder belongs to one process")
+    app = service.asgi(replace(config, answers=False))
     paths = ", ".join(service.handlers)
-    work(
-        service.asgi(config),
-        on_started=lambda: print(f"Working on {paths}, publishing to {config.topic}", flush=True),
-    )
-    return 0
+
+    def announce(where: str = "") -> None:
+        print(f"Working on {paths}, publishing to {config.topic}{where}", flush=True)
+
+    if args.listen is None:
+        work(app, on_started=announce)
+        return 0
+    listener = listen(args.host, args.port)
+    where = f", watched at {address_of(listener)}"
+    return serve(app, listener, log_level=args.log_level, on_started=lambda: announce(where))

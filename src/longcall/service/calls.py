@@ -64,6 +64,11 @@ class Calls:
         ):
             return await self._accept(replace(request, traceparent=span.traceparent), path)
 
+    async def knows(self, request: CallRequest, *, path: str) -> bool:
+        """Tell whether this very request was taken on before."""
+        call = await self._store.get(request.correlation_id)
+        return call is not None and (call.digest, call.handler) == (request.digest(), path)
+
     async def _accept(self, request: CallRequest, path: str) -> StoredCall:
         if self._stopping:
             known = await self._store.get(request.correlation_id)

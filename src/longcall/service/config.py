@@ -37,6 +37,7 @@ class ServiceConfig:
             forgets them with the process. Empty: a folder named after the service in the user's folder for
             state.
         works: whether this process runs calls; False: it only answers callers (PostgreSQL only).
+        answers: whether it answers callers; False: health, readiness and metrics alone.
         max_processes: synchronous handlers that run at once.
         max_tasks: asynchronous handlers that run at once.
         max_waiting: accepted calls that wait for their turn; beyond that, 503.
@@ -58,6 +59,7 @@ class ServiceConfig:
     topic: str
     store: str = field(default="", repr=False)
     works: bool = True
+    answers: bool = True
     max_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_tasks: int = 1000
     max_waiting: int = 10_000

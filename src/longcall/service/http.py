@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -87,16 +87,14 @@ def make_app(
         async with running() as app.state.running:
             yield
 
-    routes: list[BaseRoute] = [
-        Route(path, _start(spec, config), methods=["POST"]) for path, spec in handlers.items()
-    ]
-    if config.page:
+    routes: list[BaseRoute] = []
+    if config.answers:
+        routes += [Route(path, _start(spec, config), methods=["POST"]) for path, spec in handlers.items()]
+    if config.answers and config.page:
         routes += page_routes(_calls, service=name, handlers=list(handlers), clock=clock)
+    if config.answers:
+        routes += _CALLS
     routes += [
-        Route("/calls", _list, methods=["GET"]),
-        Route("/calls/{id:path}/log", _log, methods=["GET"]),
-        Route("/calls/{id:path}", _status, methods=["GET"]),
-        Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
         Route("/health", _health, methods=["GET"]),
         Route("/ready", _ready, methods=["GET"]),
         *metrics_routes(observer, lambda request: _calls(request).levels),
@@ -120,9 +118,14 @@ def _start(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
     async def start(request: Request) -> Response:
         body = await _read_body(request, config.max_body_bytes)
         call_request = decode_request(request.query_params, request.headers, body)
-        if call_request.reply_topic:
-            _check_reply_topic(call_request.reply_topic, config)
-        spec.arguments.bind(body, call_request.content_type)
+        try:
+            if call_request.reply_topic:
+                _check_reply_topic(call_request.reply_topic, config)
+            spec.arguments.bind(body, call_request.content_type)
+        except (ContractError, InvalidArguments):
+            # A repeat of what was taken on before the service became stricter is that call.
+            if not await _calls(request).knows(call_request, path=spec.path):
+                raise
         call = await _calls(request).accept(call_request, path=spec.path)
         location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
         headers = {"Location": location} | ({"Longcall-Signed": "v1"} if call_request.signing_keys else {})
@@ -162,6 +165,14 @@ async def _health(_request: Request) -> Response:
 async def _ready(request: Request) -> Response:
     await _calls(request).check_ready()
     return PlainTextResponse("ready")
+
+
+_CALLS: Final = (
+    Route("/calls", _list, methods=["GET"]),
+    Route("/calls/{id:path}/log", _log, methods=["GET"]),
+    Route("/calls/{id:path}", _status, methods=["GET"]),
+    Route("/calls/{id:path}", _cancel, methods=["DELETE"]),
+)
 
 
 def _calls(request: Request) -> Calls:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from longcall.contract import Succeeded
+from longcall.contract import JsonValue, Succeeded
 from longcall.service import Call, Service
 
 if TYPE_CHECKING:
@@ -31,3 +32,26 @@ async def test_bad_arguments_are_no_call(open_desk: OpenDesk) -> None:
         assert (await desk.http.get("/calls/a")).status_code == 404
         assert (await desk.start("/train", "a", body={"epochs": 2})).status_code == 202
         assert await desk.completion("a") == Succeeded.of(2)
+
+
+async def test_call_that_was_taken_on_before_the_service_became_stricter_is_still_that_call(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    held, stricter = Service("tests"), Service("tests")
+
+    @held.handler("/h")
+    async def anything(call: Call) -> JsonValue:
+        return "taken"
+
+    @stricter.handler("/h")
+    async def number(depth: int) -> JsonValue:
+        return depth
+
+    async with open_desk(held, store=str(tmp_path)) as desk:
+        await desk.start("/h", "a", body={"depth": "deep"})
+        await desk.reports("a")
+    async with open_desk(stricter, store=str(tmp_path)) as desk:
+        again = await desk.start("/h", "a", body={"depth": "deep"})
+        assert (again.status_code, again.json()["result"]["data"]) == (200, "taken")
+        assert (await desk.start("/h", "a", body={"depth": "deeper"})).status_code == 422
+        assert (await desk.start("/h", "b", body={"depth": "deep"})).status_code == 422

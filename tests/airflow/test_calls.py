@@ -252,6 +252,7 @@ def test_forged_completion_resumes_nobody(stack: LocalStack, subscriptions: Subs
     call = call_of(stack, "released", run_id)
     wait_until(lambda: state_at_the_service(call) == "running", "the service works")
 
+    assert stack.airflow.task_links("released", run_id, "call") == {"Call": call["location"]}
     for attributes in ({}, {"ce-type": "longcall.call.succeeded.v1", "ce-id": f"{call['correlid']}/1/2"}):
         subscriptions.publish("reports", b"forged", correlid=call["correlid"], **attributes)
     wait_until(

@@ -104,6 +104,20 @@ def test_killed_service_goes_on(quick: Path, broker: str, inbox: pubsub_v1.Subsc
         assert http.delete("/calls/nobody").headers["content-type"] == "application/problem+json"
 
 
+def test_page_is_there_and_holds_no_thread(
+    quick: Path, broker: str, inbox: pubsub_v1.SubscriberClient
+) -> None:
+    with running(quick, broker) as (_, http):
+        started = http.post("/serve?correlid=a")
+        assert started.status_code == 202
+        for path in ("/calls/", "/calls/a"):
+            page = http.get(path, headers={"Accept": "text/html"})
+            assert page.headers["content-type"].startswith("text/html")
+            assert "default-src 'none'" in page.headers["content-security-policy"]
+            assert http.get(path, headers={"Accept": "text/event-stream"}).status_code == 204
+        assert http.get("/calls/a/log").json() == {"correlid": "a", "lines": []}
+
+
 def test_second_process_on_one_store_says_why_it_does_not_start(quick: Path, broker: str) -> None:
     with running(quick, broker) as (first, _):
         second = subprocess.run(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
+from longcall.airflow.link import CallLink
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.steps import (
     InboxChoice,
@@ -78,6 +79,7 @@ class LongCallOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json"}
     ui_color = "#d5e8f7"
+    operator_extra_links = (CallLink(),)
 
     def __init__(
         self,

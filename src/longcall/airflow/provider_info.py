@@ -27,5 +27,6 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["longcall.airflow.operator", "longcall.airflow.task_group"],
             }
         ],
+        "extra-links": ["longcall.airflow.link.CallLink"],
         "triggers": [{"integration-name": "longcall", "python-modules": ["longcall.airflow.trigger"]}],
     }

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from longcall.airflow.errors import airflow_errors
+from longcall.airflow.link import CallLink
 from longcall.airflow.record import CallRecord
 from longcall.airflow.steps import (
     InboxChoice,
@@ -118,6 +119,7 @@ class WaitForCompletionOperator(BaseOperator):
     """Step 3: wait, deferred, for the completion of a call that an earlier task started."""
 
     template_fields: Sequence[str] = ("call",)
+    operator_extra_links = (CallLink(),)
 
     def __init__(self, *, call: XComArg | dict[str, JsonValue], **kwargs: Any) -> None:
         super().__init__(**kwargs)

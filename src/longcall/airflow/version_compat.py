@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseHook, BaseOperator, Context, TaskGroup, XComArg
+    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Context, TaskGroup, XComArg
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
     from airflow.sdk.execution_time.xcom import XCom
 else:
@@ -22,6 +22,7 @@ else:
         AirflowNotFoundException,
         BaseHook,
         BaseOperator,
+        BaseOperatorLink,
         Context,
         TaskGroup,
         XCom,
@@ -38,11 +39,13 @@ __all__ = [
     "AirflowNotFoundException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseTrigger",
     "Context",
     "TaskGroup",
     "TaskKey",
     "TriggerEvent",
+    "XCom",
     "XComArg",
     "fernet_key",
     "load_across_tries",

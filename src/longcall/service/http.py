@@ -147,7 +147,8 @@ async def _list(request: Request) -> Response:
 
 async def _log(request: Request) -> Response:
     name = request.path_params["id"]
-    if request.scope.get("raw_path", b"/log").partition(b"?")[0].endswith(b"/log"):
+    raw_path: bytes = request.scope.get("raw_path") or b"/log"
+    if raw_path.partition(b"?")[0].endswith(b"/log"):
         lines = await _calls(request).log_of(name, after=decode_after(request.query_params))
         return Response(json.dumps(encode_log(name, lines)), 200, media_type=JSON_TYPE)
     return _status_answer(await _calls(request).status(f"{name}/log"), code=200)  # an id may end so

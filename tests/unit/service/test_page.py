@@ -193,14 +193,14 @@ async def test_who_asks_for_no_html_gets_json(open_desk: OpenDesk) -> None:
 async def test_cancellation_is_asked_for_and_then_done(open_desk: OpenDesk) -> None:
     work = Work()
     async with open_desk(make_service(work)) as desk:
-        await desk.start("/held", "a")
+        await desk.start("/held", "a/b?")
         await work.begun.wait()
-        assert "Cancel this call?" in (await page(desk, "/calls/a?cancel")).text
+        assert "Cancel this call?" in (await page(desk, "/calls/a%2Fb%3F?cancel")).text
         assert work.cancelled == []
-        answer = await desk.http.post("/calls/a", headers={**HTML, **SAME})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/calls/a")
-        await desk.reports("a")
-        assert "cancelled" in (await page(desk, "/calls/a?cancel")).text  # it has ended: nothing to ask
+        answer = await desk.http.post("/calls/a%2Fb%3F", headers={**HTML, **SAME})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/calls/a%2Fb%3F")
+        await desk.reports("a/b?")
+        assert "cancelled" in (await page(desk, "/calls/a%2Fb%3F?cancel")).text  # ended: nothing to ask
         read(await desk.http.post("/calls/nobody", headers=SAME), 404)
 
 

@@ -217,6 +217,12 @@ class AirflowApi:
         entry = self._send("GET", f"{path}?map_index={map_index}&deserialize=false", missing_ok=True)
         return None if entry is None else entry["value"]
 
+    def task_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, JsonValue]:
+        """Return the addresses of the task's buttons by their names; None: nothing to click."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/links"
+        links = self._json("GET", path)["extra_links"]
+        return dict(links) if isinstance(links, dict) else {}
+
     def task_log(
         self, dag_id: str, run_id: str, task_id: str, *, try_number: int = 1, map_index: int = -1
     ) -> str:

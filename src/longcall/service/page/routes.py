@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -120,13 +120,14 @@ class _PageOfCalls:
             return self._failure(
                 request, 403, "Refused", "the request comes from another site; use DELETE, or this page"
             )
+        name = request.path_params["id"]
         try:
-            await self._calls(request).cancel(request.path_params["id"])
+            await self._calls(request).cancel(name)
         except UnknownCall as error:
             return self._failure(request, 404, "Unknown call", str(error))
         except ServiceUnavailable as error:
             return self._failure(request, 503, "Not now", str(error))
-        return RedirectResponse(request.url.path, status_code=303, headers=_HEADERS)
+        return RedirectResponse(f"{_root(request)}/{quote(name, safe='')}", 303, _HEADERS)
 
     def _events(self, request: Request) -> Response:
         stream = self._watchers.watch(self._calls(request))
@@ -135,11 +136,14 @@ class _PageOfCalls:
         return StreamingResponse(stream, media_type=_EVENTS, headers={**_HEADERS, "X-Accel-Buffering": "no"})
 
     def _renderer(self, request: Request) -> Renderer:
-        root = f"{request.scope.get('root_path', '')}/calls"
-        return Renderer(service=self._service, root=root, now=self._clock.now())
+        return Renderer(service=self._service, root=_root(request), now=self._clock.now())
 
     def _failure(self, request: Request, status: int, title: str, detail: str) -> Response:
         return _html(self._renderer(request).failure(title, detail), status)
+
+
+def _root(request: Request) -> str:
+    return f"{request.scope.get('root_path', '')}/calls"
 
 
 def _accepts(request: Request, *media_types: str) -> bool:

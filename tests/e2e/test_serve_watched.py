@@ -241,8 +241,11 @@ async def test_each_line_of_the_log_is_json_and_says_what_it_is_about(
     (failed,) = [line for line in lines if "exception" in line]
     assert (failed["correlid"], failed["severity"]) == ("b", "ERROR")
     assert failed["exception"].endswith("RuntimeError: the disk of node 7 is full")
-    ended = [line for line in lines if line["message"].startswith("Call a: attempt 1")]
-    assert [line["attempt"] for line in ended] == [1]
+    attempt = [line for line in lines if line["message"].startswith("Call a: attempt 1")]
+    assert [(line["message"].split()[-1], line["attempt"]) for line in attempt] == [
+        ("begins", 1),
+        ("succeeded", 1),
+    ]
     assert "a-secret-result" not in service.log
 
 

@@ -70,7 +70,8 @@ def asked_at(patience: Patience, *answers: CallStatus | TransportUnavailable) ->
 
 
 def pauses(times: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in pairwise(times)]
+    """Return the seconds between one time and the next, to the microsecond: sums of floats are not exact."""
+    return [round(later - earlier, 6) for earlier, later in pairwise(times)]
 
 
 def test_service_is_asked_soon_after_a_wait_begins_and_then_rarely() -> None:

@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
+# The tests of Airflow keep one process waiting; the others go on beside it.
+PROCESSES ?= 2
 
 # Compiled modules make every start of Airflow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,7 +31,7 @@ demo: $(READY) ## run the main job: broker, service, a real Airflow, two green D
 	@$(BIN)/longcall demo
 
 test: $(READY) ## pass the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup
 
 screenshots: $(READY) ## the pictures of the docs, again (needs Chromium)
 	$(BIN)/python -m tests.e2e.screenshots docs/images

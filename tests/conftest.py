@@ -21,6 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=3, help="kills in each storm (default: %(default)s)")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one process, and all that run a whole Airflow to the same one (`pytest -n 2`)."""
+    for item in items:
+        runs_airflow = item.get_closest_marker("stack") or "stack" in getattr(item, "fixturenames", ())
+        group = "stack" if runs_airflow else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--rounds"))

@@ -26,6 +26,7 @@ from longcall.contract import (
 )
 from longcall.contract.instants import encode_instant
 from longcall.contract.log import log_to_wire
+from longcall.contract.reference import reference_to_wire
 
 FILES = sorted((Path(__file__).parent / "golden" / "v1").glob("*.json"))
 VECTORS = [json.loads(file.read_text("utf-8")) for file in FILES]
@@ -63,8 +64,11 @@ def body_to_json(body: ReportBody) -> dict[str, Any]:
         case Log():
             return {"kind": "log", "lines": log_to_wire(body)["lines"]}
         case Succeeded():
+            said: dict[str, Any] = {"content_type": body.content_type}
+            if body.reference is not None:
+                return {"kind": "succeeded", "result": said | dict(reference_to_wire(body.reference))}
             data = base64.b64encode(body.data).decode()
-            return {"kind": "succeeded", "result": {"content_type": body.content_type, "data_base64": data}}
+            return {"kind": "succeeded", "result": said | {"data_base64": data}}
         case Failed():
             return {"kind": "failed", "problem": body.problem.to_wire()}
         case Cancelled():

@@ -28,6 +28,7 @@ from longcall.contract import (
     Progress,
     Report,
     decode_report,
+    digest_of,
     encode_report,
 )
 from longcall.contract.log import log_from_wire, log_to_wire
@@ -37,12 +38,21 @@ ROOT = Path(__file__).parents[2]
 SCHEMAS: dict[str, Any] = {
     file.name.removesuffix(".schema.json"): json.loads(file.read_text("utf-8"))
     for file in (files("longcall.contract") / "schemas").iterdir()
+    if file.name.endswith(".schema.json")
 }
 REGISTRY: Registry[Any] = Registry().with_resources(
     (schema["$id"], Resource.from_contents(schema)) for schema in SCHEMAS.values()
 )
 VECTORS = [json.loads(file.read_text("utf-8")) for file in (ROOT / "tests/contract/golden/v1").glob("*.json")]
-REFUSED_ATTRIBUTES = {"correlid", "ce-time", "ce-attempt", "ce-sequence"}
+REFUSED_ATTRIBUTES = {
+    "correlid",
+    "ce-time",
+    "ce-attempt",
+    "ce-sequence",
+    "ce-datasize",
+    "ce-dataexpires",
+    "ce-dataref",
+}
 
 
 def allows(name: str, value: object) -> bool:
@@ -93,7 +103,15 @@ def test_attributes_of_every_report_that_is_written_are_allowed(report: Report) 
 
 
 ANY_RESULT = st.fixed_dictionaries(
-    {}, optional={"data": json_values, "data_base64": st.binary().map(base64.b64encode).map(bytes.decode)}
+    {},
+    optional={
+        "data": json_values,
+        "data_base64": st.binary().map(base64.b64encode).map(bytes.decode),
+        "dataref": st.sampled_from(["gs://b/x", "", "relative"]) | json_values,
+        "datasize": st.integers() | json_values,
+        "datadigest": st.binary().map(digest_of) | json_values,
+        "dataexpires": st.just("2026-01-31T12:00:00Z") | json_values,
+    },
 )
 ANY_STATUS = st.fixed_dictionaries(
     {"correlid": ids | json_values, "state": st.sampled_from([*CallState, "asleep"])},
@@ -144,6 +162,14 @@ ATTRIBUTES = st.fixed_dictionaries(
         "ce-time": st.text(max_size=5) | st.just("2026-01-31T12:00:00.5+01:00"),
         "ce-attempt": st.text("0123456789- ２", max_size=20),
         "ce-sequence": st.text("0123456789", max_size=20),
+        "ce-type": st.just("longcall.call.succeeded.v1"),
+        "ce-id": st.just("1"),
+        "ce-source": st.just("/s"),
+        "ce-specversion": st.just("1.0"),
+        "ce-dataref": st.just("gs://b/x") | st.text(max_size=5),
+        "ce-datasize": st.text("0123456789", max_size=20),
+        "ce-datadigest": st.binary().map(digest_of) | st.text(max_size=5),
+        "ce-dataexpires": st.text(max_size=5) | st.just("2026-01-31T12:00:00Z"),
         "x": st.text(max_size=5),
     },
 )
@@ -174,6 +200,8 @@ def test_schema_and_golden_vector_agree_on_the_attributes(vector: dict[str, Any]
         ("status", {"correlid": "a", "state": "succeeded"}),
         ("status", {"correlid": "a", "state": "running", "result": {"data": 1}}),
         ("status", {"correlid": "a", "state": "succeeded", "result": {"data": 1, "data_base64": ""}}),
+        ("status", {"correlid": "a", "state": "succeeded", "result": {"data": 1, "dataref": "gs://b/x"}}),
+        ("status", {"correlid": "a", "state": "succeeded", "result": {"dataref": "gs://b/x"}}),
         ("status", {"correlid": "a", "state": "failed"}),
         ("status", {"correlid": "a", "state": "failed", "error": {"retryable": "no"}}),
         ("status", {"correlid": "a", "state": "running", "heartbeat_time": "2026-01-31T12:00:00"}),
@@ -186,6 +214,7 @@ def test_schema_and_golden_vector_agree_on_the_attributes(vector: dict[str, Any]
         ("log", {"lines": [{"message": ""}] * 1001}),
         ("problem", {"status": 42}),
         ("report-attributes", {}),
+        ("report-attributes", {"correlid": "a", "ce-dataref": "gs://b/x"}),
         ("report-attributes", {"correlid": "a", "ce-type": "longcall.call.accepted.v1"}),
     ],
 )

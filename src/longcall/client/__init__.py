@@ -11,8 +11,10 @@ from longcall.client.errors import (
     CallSilent,
     CallTimeout,
     CallUnreachable,
+    ResultNotFetched,
 )
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
+from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Arrivals, Router
 from longcall.client.sync import Client
 from longcall.client.watching import CallWatch, Patience
@@ -35,6 +37,8 @@ __all__ = [
     "InboxPolicy",
     "Patience",
     "PerCallInbox",
+    "ResultAccess",
+    "ResultNotFetched",
     "Router",
     "RouterConfig",
     "SharedInbox",
@@ -42,6 +46,7 @@ __all__ = [
     "StartAnswer",
     "StartedCall",
     "completion_result",
+    "fetch_result",
     "read_start_answer",
     "refusal",
 ]

@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -20,6 +20,7 @@ from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
 from longcall.client.errors import CallError, CallSilent, CallTimeout
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
+from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Router
 from longcall.client.watching import CallWatch, Patience
 from longcall.contract import (
@@ -31,6 +32,7 @@ from longcall.contract import (
     JsonValue,
     Report,
     SigningKey,
+    Succeeded,
     decode_json,
     encode_json,
     is_completion,
@@ -124,7 +126,8 @@ class AsyncClient:
             topic: where services publish, by path or id.
             project: of a topic that is given by id.
             inbox: name of a lasting inbox to share among all calls; None: one for each call.
-            config: how patient to be.
+            config: how patient to be. None: the defaults, and results by reference may be fetched from
+                below the URLs of `LONGCALL_RESULT_PREFIXES`, with commas between.
 
         Raises:
             ContractError: the topic or the project is missing, or cannot be one.
@@ -142,6 +145,7 @@ class AsyncClient:
         )
         policy = PerCallInbox(topic=path) if inbox is None else SharedInbox(topic=path, name=inbox)
         transport = PubSubTransport.from_env(environ)
+        config = config or ClientConfig(results=ResultAccess.from_env(environ))
         client = cls(transport=transport, policy=policy, config=config)
         client._own_transport = transport
         return client
@@ -277,12 +281,13 @@ class AsyncClient:
         await self._delete_inbox(call.inbox, call.lasting)
 
     async def wait(self, call: StartedCall, *, timeout: timedelta | None = None) -> JsonValue | bytes:
-        """Return the result of a call, and clean up after it.
+        """Return the result of a call, and clean up after it. A result by reference is fetched.
 
         Raises:
             CallFailed: the work has failed.
             CallCancelled: it was cancelled.
             CallTimeout: it did not end in `timeout`. It goes on, and can be waited for again.
+            ResultNotFetched: it lies elsewhere, and could not or may not be fetched; see `result`.
             ContractError: the result is not what its content type says.
             TransportError: as `watch`.
         """
@@ -291,6 +296,20 @@ class AsyncClient:
             async for report in reports:
                 completion = report
         assert completion is not None  # `watch` ends after a completion alone
+        return await self.result(completion)
+
+    async def result(self, completion: Report) -> JsonValue | bytes:
+        """Return the result that a completion carries, or refers to.
+
+        Raises:
+            CallFailed, CallCancelled: what it says instead.
+            ResultNotFetched: it lies elsewhere, and could not or may not be fetched: see
+                `ClientConfig.results`. To ask again, with `CallStatus.completion`, is safe.
+            ContractError: it is no completion, or the result is not what its content type says.
+        """
+        if isinstance(completion.body, Succeeded) and completion.body.reference is not None:
+            fetched = await asyncio.to_thread(fetch_result, completion.body, self._config.results)
+            completion = replace(completion, body=fetched)
         return completion_result(completion)
 
     async def status(self, call: StartedCall) -> CallStatus | None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
 from longcall.client._unclaimed import HoldRules
+from longcall.client.results import ResultAccess
 from longcall.contract import ContractError
 
 __all__ = ["ClientConfig", "RouterConfig", "Signing"]
@@ -85,6 +86,7 @@ class ClientConfig:
             every 30 s.
         signing: `auto`: reports of a service that says it signs them must be signed; `required`: a service
             that does not is not called; `off`: no key is sent, and any report is taken.
+        results: from where results by reference may be fetched; nowhere, if this says nothing.
         router: how reports are received.
     """
 
@@ -95,6 +97,7 @@ class ClientConfig:
     reconcile_interval: timedelta = timedelta(minutes=5)
     heartbeat_timeout: timedelta | None = None
     signing: Signing = "auto"
+    results: ResultAccess = field(default_factory=ResultAccess)
     router: RouterConfig = field(default_factory=RouterConfig)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "CallSilent",
     "CallTimeout",
     "CallUnreachable",
+    "ResultNotFetched",
 ]
 
 
@@ -74,3 +75,17 @@ class CallSilent(CallError):
     """There was no sign of life of the call for too long. The work may go on until it is cancelled."""
 
     retryable = True
+
+
+class ResultNotFetched(CallError):
+    """The work has succeeded, and its result lies elsewhere and could not be fetched, or may not be.
+
+    Attributes:
+        url: where it lies, without its query.
+        retryable: it could not be reached; another try may.
+    """
+
+    def __init__(self, message: str, *, url: str, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.url = url
+        self.retryable = retryable

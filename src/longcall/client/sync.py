@@ -110,6 +110,10 @@ class Client:
         """Return the result of a call; see `AsyncClient.wait`."""
         return self._runner.run(self._client.wait(call, timeout=timeout))
 
+    def result(self, completion: Report) -> JsonValue | bytes:
+        """Return the result that a completion carries; see `AsyncClient.result`."""
+        return self._runner.run(self._client.result(completion))
+
     def status(self, call: StartedCall) -> CallStatus | None:
         """Ask how a call stands; see `AsyncClient.status`."""
         return self._runner.run(self._client.status(call))

@@ -25,6 +25,7 @@ from longcall.contract.names import (
     sanitize_label,
 )
 from longcall.contract.problem import PROBLEM_TYPE, Problem
+from longcall.contract.reference import DataReference, digest_of
 from longcall.contract.report import (
     Accepted,
     Cancelled,
@@ -65,6 +66,7 @@ __all__ = [
     "Cancelled",
     "Completion",
     "ContractError",
+    "DataReference",
     "Failed",
     "Heartbeat",
     "JsonValue",
@@ -86,6 +88,7 @@ __all__ = [
     "decode_report",
     "decode_request",
     "derived_token",
+    "digest_of",
     "encode_json",
     "encode_report",
     "inbox_filter",

@@ -24,6 +24,7 @@ from longcall.contract.message import (
 )
 from longcall.contract.problem import PROBLEM_TYPE, Problem
 from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.reference import reference_from_wire, reference_to_wire
 from longcall.contract.report import (
     Accepted,
     Cancelled,
@@ -52,6 +53,7 @@ _TYPES: Final[dict[type[ReportBody], str]] = {
 _MAX_DATA_AND_ATTRIBUTES_BYTES: Final = MAX_MESSAGE_BYTES - ENVELOPE_BYTES
 _MAX_DIGITS: Final = 18  # what fits 64 bits in every language
 _BODIES: Final = {name: body for body, name in _TYPES.items()}
+_REFERENCE: Final = ("dataref", "datasize", "datadigest", "dataexpires")
 
 
 def encode_report(report: Report) -> Message:
@@ -73,6 +75,7 @@ def encode_report(report: Report) -> Message:
         "ce-sequence": _encode_count(report.sequence, field="sequence"),
         "content-type": content_type,
         "traceparent": report.traceparent,
+        **_encode_reference(report.body),
     }
     for name in ("ce-id", "ce-source"):
         if not attributes[name]:
@@ -94,9 +97,13 @@ def decode_report(message: Message) -> Report | None:
     attributes = message.attributes
     try:
         correlation_id = check_correlation_id(attributes.get(CORRELATION_ATTRIBUTE, ""))
+        if len(message.data) > MAX_MESSAGE_BYTES:
+            raise ContractError("data", f"{len(message.data)} bytes; Pub/Sub takes {MAX_MESSAGE_BYTES}")
         kind = attributes.get("ce-type")
-        if kind is None or kind == _TYPES[Succeeded]:
+        if kind is None:
             body: ReportBody = Succeeded(data=message.data, content_type=attributes.get("content-type", ""))
+        elif kind == _TYPES[Succeeded]:
+            body = _decode_succeeded(message)
         elif kind in _BODIES:
             body = _decode_body(_BODIES[kind], message)
         else:
@@ -134,6 +141,27 @@ def _encode_body(body: ReportBody) -> tuple[bytes, str]:
             return encode_json({"detail": detail}, field="detail"), JSON_TYPE
         case _:
             return b"", ""
+
+
+def _encode_reference(body: ReportBody) -> dict[str, str]:
+    if not isinstance(body, Succeeded) or body.reference is None:
+        return {}
+    body.reference.check_complete()
+    return {f"ce-{name}": str(value) for name, value in reference_to_wire(body.reference).items()}
+
+
+def _decode_succeeded(message: Message) -> Succeeded:
+    content_type = message.attributes.get("content-type", "")
+    wire: dict[str, JsonValue] = {
+        name: message.attributes[f"ce-{name}"] for name in _REFERENCE if f"ce-{name}" in message.attributes
+    }
+    if message.data or "dataref" not in wire:  # both together say the same
+        return Succeeded(data=message.data, content_type=content_type)
+    wire["datasize"] = _decode_count(message.attributes.get("ce-datasize"), field="ce-datasize")
+    try:
+        return Succeeded(reference=reference_from_wire(wire), content_type=content_type)
+    except ContractError as error:
+        raise ContractError(f"ce-{error.field}", error.reason) from error
 
 
 def _decode_body(body: type[ReportBody], message: Message) -> ReportBody:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
 
+from longcall.contract.errors import ContractError
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json
 from longcall.contract.problem import Problem
+from longcall.contract.reference import DataReference
 
 __all__ = [
     "Accepted",
@@ -93,10 +95,17 @@ class Succeeded:
     Attributes:
         data: the result as it stands on the wire.
         content_type: its media type; empty for a bare service, which says nothing of it.
+        reference: where the result lies, when it is not in `data`; to be fetched, with care.
     """
 
     data: bytes = b""
     content_type: str = ""
+    reference: DataReference | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a result that is in two places."""
+        if self.data and self.reference is not None:
+            raise ContractError("result", "either in the report or by reference")
 
     @classmethod
     def of(cls, value: JsonValue) -> Succeeded:
@@ -123,8 +132,10 @@ class Succeeded:
         that a bare service's `b"12"` does not turn from text to a number by accident.
 
         Raises:
-            ContractError: the data is not what `content_type` says.
+            ContractError: the data is not what `content_type` says, or lies elsewhere.
         """
+        if self.reference is not None:
+            raise ContractError("result", "it lies elsewhere: fetch it first")
         media_type = self._media_type
         if self.is_json:
             return decode_json(self.data, field="result")

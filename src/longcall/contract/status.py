@@ -20,6 +20,7 @@ from longcall.contract.instants import decode_instant, encode_instant
 from longcall.contract.json import JSON_TYPE, JsonValue, decode_json, encode_json, whole_number
 from longcall.contract.problem import Problem
 from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.reference import DataReference, reference_from_wire, reference_to_wire
 from longcall.contract.report import Cancelled, Completion, Failed, Progress, Succeeded
 
 __all__ = ["CallState", "CallStatus"]
@@ -154,6 +155,8 @@ def _completion_from_wire(state: CallState, value: dict[str, JsonValue]) -> Comp
 def _result_to_wire(result: Succeeded) -> dict[str, JsonValue]:
     """Return the result as CloudEvents' JSON format has data: `data`, or `data_base64` for bytes."""
     wire: dict[str, JsonValue] = {"content_type": result.content_type} if result.content_type else {}
+    if result.reference is not None:
+        return wire | reference_to_wire(result.reference)
     if result.content_type == JSON_TYPE:
         # What claims to be JSON and is not stands as it is: the reader decides, the status is told.
         with suppress(ContractError):
@@ -165,6 +168,8 @@ def _result_from_wire(value: JsonValue) -> Succeeded:
     if not isinstance(value, dict):
         raise ContractError("result", "a JSON object")
     content_type = _text(value, "content_type", field="result.content_type")
+    if value.get("dataref") is not None and not {"data", "data_base64"} & value.keys():
+        return Succeeded(reference=_reference_from_wire(value), content_type=content_type)
     if "data" in value:
         return _result_of(value["data"], content_type or JSON_TYPE)
     try:
@@ -172,6 +177,13 @@ def _result_from_wire(value: JsonValue) -> Succeeded:
     except ValueError as error:  # binascii.Error is one; text that is not ASCII raises the plain kind
         raise ContractError("result.data_base64", "not base64") from error
     return Succeeded(data=data, content_type=content_type)
+
+
+def _reference_from_wire(value: Mapping[str, JsonValue]) -> DataReference:
+    try:
+        return reference_from_wire(value)
+    except ContractError as error:
+        raise ContractError(f"result.{error.field}", error.reason) from error
 
 
 def _result_of(value: JsonValue, content_type: str) -> Succeeded:

@@ -1,6 +1,7 @@
 """The port to a message system (publish, inboxes) and its adapters."""
 
 from longcall.transport.errors import (
+    FileMissing,
     InboxConflict,
     InboxNotFound,
     TopicNotFound,
@@ -13,6 +14,7 @@ from longcall.transport.port import Delivery, InboxSpec, InboxStream, Transport
 
 __all__ = [
     "Delivery",
+    "FileMissing",
     "InboxConflict",
     "InboxNotFound",
     "InboxSpec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from longcall._core.errors import LongcallError
 
 __all__ = [
+    "FileMissing",
     "InboxConflict",
     "InboxNotFound",
     "TopicNotFound",
@@ -43,6 +44,10 @@ class TransportDenied(TransportRefused):
 
 class TopicNotFound(TransportRefused):
     """The topic does not exist; an administrator makes topics."""
+
+
+class FileMissing(TransportRefused):
+    """No file lies there: it was never written, or has been deleted."""
 
 
 class InboxNotFound(TransportRefused):

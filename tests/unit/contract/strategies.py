@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from longcall.contract import (
     Accepted,
     Cancelled,
+    DataReference,
     Failed,
     Heartbeat,
     Log,
@@ -63,6 +64,15 @@ results = st.builds(
     data=st.binary(max_size=60),
     content_type=st.sampled_from(["", "text/plain", "image/png", "application/json", "a/b+json"]),
 ) | json_values.map(Succeeded.of)
+references = st.builds(
+    DataReference.of,
+    st.binary(max_size=60),
+    url=st.sampled_from(["gs://bucket/a%20b", "file:///tmp/x", "memory://x", "https://h/x?y=%3D"]),
+    expires_time=st.none() | instants,
+)
+results |= st.builds(
+    Succeeded, reference=references, content_type=st.sampled_from(["", "image/png", "application/json"])
+)
 completions = results | st.builds(Failed, problem=problems) | st.builds(Cancelled, detail=text)
 bodies = st.just(Accepted()) | st.just(Heartbeat()) | progresses | logs | completions
 reports = st.builds(

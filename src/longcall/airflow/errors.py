@@ -8,13 +8,24 @@ from contextlib import contextmanager
 from longcall._core.errors import LongcallError
 from longcall.airflow.version_compat import AirflowException, AirflowFailException, AirflowNotFoundException
 
-__all__ = ["WaitFailed", "airflow_errors"]
+__all__ = ["LoginFailed", "WaitFailed", "airflow_errors"]
 
 
 class WaitFailed(LongcallError):
     """The triggerer could not wait for the call: its inbox is gone, or may not be read.
 
     Retryable unless the credentials forbid it: a retry makes a new inbox.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class LoginFailed(LongcallError):
+    """There is no login for a request: the connection is wrong, or who makes tokens does not answer.
+
+    Nothing was sent to the service.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:

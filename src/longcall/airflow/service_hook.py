@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow.providers.http.hooks.http import HttpHook
-
+from longcall.airflow.logged_in_http import LoggedInHttp
 from longcall.client import CallUnreachable, read_start_answer, refusal
 from longcall.contract import (
     JSON_TYPE,
@@ -161,8 +160,8 @@ class ServiceHook:
             )
         return response
 
-    def _hook(self, method: str) -> HttpHook:
-        return HttpHook(method=method, http_conn_id=self._http_conn_id)
+    def _hook(self, method: str) -> LoggedInHttp:
+        return LoggedInHttp(method=method, http_conn_id=self._http_conn_id)
 
 
 def _status_in(body: bytes, *, correlation_id: str) -> CallStatus | None:

@@ -5,6 +5,7 @@ Everything else in this room imports Airflow's names from here.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -50,6 +51,7 @@ __all__ = [
     "fernet_key",
     "load_across_tries",
     "load_xcom",
+    "mask_secret",
     "store_across_tries",
     "store_xcom",
     "task_is_deferred",
@@ -59,6 +61,14 @@ _VERSION = tuple(int(part) for part in importlib.metadata.version("apache-airflo
 
 TRIGGER_HAS_ON_KILL = _VERSION >= (3, 3)
 """Before 3.3 a trigger learns of a kill only by being cancelled, as it is for every other reason."""
+
+
+_MASKERS = (
+    "airflow.sdk.log",
+    "airflow.sdk.execution_time.secrets_masker",
+    "airflow.utils.log.secrets_masker",
+)
+"""Homes of `mask_secret`: from 3.1 on, in 3.0, in 2.11."""
 
 
 class TaskKey(Protocol):
@@ -75,6 +85,17 @@ def fernet_key() -> bytes:
     from airflow.configuration import conf  # not at the top: it is what loads the providers
 
     return conf.get("core", "fernet_key", fallback="").encode()
+
+
+def mask_secret(secret: str) -> None:
+    """Keep a secret out of logs from now on, in this process and in the one that writes its log."""
+    for home in _MASKERS:
+        try:
+            mask = importlib.import_module(home).mask_secret
+        except (ImportError, AttributeError):
+            continue
+        mask(secret)
+        return
 
 
 def store_across_tries(context: Context, key: str, value: Mapping[str, JsonValue]) -> None:

@@ -37,6 +37,7 @@ NAMES = {
         "StartedCall",
         "VirtualClock",
         "running_broker",
+        "running_service",
     },
 }
 

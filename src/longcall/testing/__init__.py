@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from longcall.testing.clock import VirtualClock
     from longcall.testing.inspection import BrokerEvent, InspectedBroker, NeverHappened
     from longcall.testing.process import BrokerProcess
+    from longcall.testing.server import running_service
     from longcall.testing.service import RequestRefused, ServiceClient, StartedCall
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "StartedCall",
     "VirtualClock",
     "running_broker",
+    "running_service",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "StartedCall": "service",
     "VirtualClock": "clock",
     "running_broker": "broker",
+    "running_service": "server",
 }
 
 

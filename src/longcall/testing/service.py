@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import secrets
 from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -33,8 +31,7 @@ from longcall.contract import (
 )
 from longcall.service import CallFailed, Service, ServiceConfig
 from longcall.service.application import make_application
-from longcall.service.call import Handler, HandlerResult
-from longcall.service.handlers import HandlerSpec
+from longcall.testing._handlers import in_this_process
 from longcall.transport import InboxSpec
 from longcall.transport.memory import MemoryBackend, MemoryTransport
 
@@ -166,7 +163,7 @@ class ServiceClient:
         await transport.create_topic(_TOPIC)
         await transport.create_inbox(InboxSpec(name=_INBOX, topic=_TOPIC, filter=""))
         app = make_application(
-            {path: _in_this_process(spec) for path, spec in self._service.specs.items()},
+            {path: in_this_process(spec) for path, spec in self._service.specs.items()},
             config=self._config,
             name=self._service.name,
             source=self._service.source,
@@ -272,19 +269,6 @@ class _ShiftedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return super().time() + self.ahead_s
-
-
-def _in_this_process(spec: HandlerSpec) -> HandlerSpec:
-    """Return a handler of which no part runs in another process."""
-    if inspect.iscoroutinefunction(spec.function):
-        return replace(spec, isolation="task")
-
-    async def in_thread(*arguments: Any, **named: Any) -> HandlerResult:
-        function = cast("Any", spec.function)
-        return cast("HandlerResult", await asyncio.to_thread(function, *arguments, **named))
-
-    handler: Handler = in_thread
-    return replace(spec, function=handler, isolation="task")
 
 
 async def _turns() -> None:

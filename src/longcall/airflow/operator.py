@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, ClassVar
 
+from longcall.airflow.arguments import InboxArguments, StartArguments
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
 from longcall.airflow.link import CallLink
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.steps import (
-    InboxChoice,
-    StartRequest,
     abandon,
     completion_trigger,
     drop_inbox,
@@ -25,14 +23,14 @@ from longcall.airflow.steps import (
     take,
 )
 from longcall.airflow.trigger import EventStatus
-from longcall.airflow.version_compat import BaseOperator, Context
+from longcall.airflow.version_compat import Context
 from longcall.client import CallCancelled
 from longcall.contract import JsonValue, Succeeded
 
 __all__ = ["LongCallOperator"]
 
 
-class LongCallOperator(BaseOperator):
+class LongCallOperator(InboxArguments, StartArguments):
     """Start work in a service, let go of the worker, and return the result when it is published.
 
     Mints a correlation id, creates the inbox, sends one quick request, defers. The triggerer waits on
@@ -44,75 +42,16 @@ class LongCallOperator(BaseOperator):
     comes after the service reported failure, or after a clear, starts afresh. Killing, clearing or timing
     out the task cancels the work.
 
-    Args:
-        topic: Pub/Sub topic where the service publishes, as an id or a full path.
-        endpoint: path of the service below the connection's URL.
-        http_conn_id: HTTP connection to the service.
-        method: HTTP method of the request.
-        data: the arguments. A JSON value is sent as JSON; text as it is.
-        headers: additional request headers.
-        gcp_conn_id: Google connection for Pub/Sub; not looked up while `PUBSUB_EMULATOR_HOST` is set.
-        project_id: project of the topic; default: the Google connection's.
-        inbox_policy: `per_call`: a subscription for this call alone; `shared`: one lasting subscription
-            for many calls.
-        inbox: name of the shared inbox, unique to this deployment.
-        timeout: how long to wait for the completion; default: `execution_timeout`, which Airflow itself
-            does not apply to a deferred task in every version.
-        heartbeat_timeout: how long to go without a sign of life of the call; then its service is asked, the
-            call is cancelled, and the task's retries apply. None: as long as it takes. Services of this
-            package send a heartbeat every 30 seconds.
-        signing: `auto`: reports of a service that says it signs them must be signed; `required`: a service
-            that does not is not called; `off`: any report is taken.
+    The arguments are those of `InboxArguments` and `StartArguments`.
     """
 
-    template_fields: Sequence[str] = (
-        "topic",
-        "endpoint",
-        "http_conn_id",
-        "method",
-        "data",
-        "headers",
-        "gcp_conn_id",
-        "project_id",
-        "inbox_policy",
-        "inbox",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json"}
+    template_fields: Sequence[str] = (*InboxArguments.template_fields, *StartArguments.template_fields)
+    template_fields_renderers: ClassVar[dict[str, str]] = StartArguments.template_fields_renderers
     ui_color = "#d5e8f7"
     operator_extra_links = (CallLink(),)
 
-    def __init__(
-        self,
-        *,
-        topic: str,
-        endpoint: str | None = None,
-        http_conn_id: str = "http_default",
-        method: str = "POST",
-        data: JsonValue | bytes = None,
-        headers: dict[str, str] | None = None,
-        gcp_conn_id: str = "google_cloud_default",
-        project_id: str | None = None,
-        inbox_policy: str = "per_call",
-        inbox: str | None = None,
-        timeout: timedelta | None = None,
-        heartbeat_timeout: timedelta | None = None,
-        signing: str = "auto",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.topic = topic
-        self.endpoint = endpoint
-        self.http_conn_id = http_conn_id
-        self.method = method
-        self.data = data
-        self.headers = headers
-        self.gcp_conn_id = gcp_conn_id
-        self.project_id = project_id
-        self.inbox_policy = inbox_policy
-        self.inbox = inbox
-        self.timeout = timeout
-        self.heartbeat_timeout = heartbeat_timeout
-        self.signing = signing
         self._record: CallRecord | None = None
 
     def execute(self, context: Context) -> JsonValue:
@@ -144,7 +83,9 @@ class LongCallOperator(BaseOperator):
             record = self._record = prepare(self._inbox_choice(), context, number=number)
             remember(record, context)
             try:
-                record, status = start(record, self._start_request())
+                record, status = start(
+                    record, self._start_request(timeout=self.timeout or self.execution_timeout)
+                )
             except BaseException:
                 abandon(record)
                 raise
@@ -165,24 +106,3 @@ class LongCallOperator(BaseOperator):
         """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""
         if self._record is not None:
             abandon(self._record)
-
-    def _inbox_choice(self) -> InboxChoice:
-        return InboxChoice(
-            topic=self.topic,
-            project_id=self.project_id,
-            gcp_conn_id=self.gcp_conn_id,
-            inbox_policy=self.inbox_policy,
-            inbox=self.inbox,
-        )
-
-    def _start_request(self) -> StartRequest:
-        return StartRequest(
-            http_conn_id=self.http_conn_id,
-            endpoint=self.endpoint,
-            method=self.method,
-            data=self.data,
-            headers=self.headers,
-            timeout=self.timeout or self.execution_timeout,
-            heartbeat_timeout=self.heartbeat_timeout,
-            signing=self.signing,
-        )

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import get_args
 
 from longcall._core.errors import LongcallError
+from longcall.airflow.arguments import InboxChoice, StartRequest
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.errors import WaitFailed
@@ -25,7 +25,7 @@ from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
-from longcall.client import CallAddress, CallTimeout, PerCallInbox, SharedInbox, Signing
+from longcall.client import CallTimeout, Signing
 from longcall.contract import (
     CallRequest,
     CallStatus,
@@ -33,13 +33,10 @@ from longcall.contract import (
     ContractError,
     JsonValue,
     SigningKey,
-    resource_path,
     sanitize_label,
 )
 
 __all__ = [
-    "InboxChoice",
-    "StartRequest",
     "abandon",
     "completion_trigger",
     "delete_inbox",
@@ -60,71 +57,6 @@ _LOOKS_S = (0.1, 0.3)
 _LOOK_TIMEOUT_S = 2.0
 _HOLD_BACK_S = 10.0
 """From the deferral to the earliest resumption: longer than a loop of a busy scheduler. See ADR 3."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxChoice:
-    """Where the answer shall arrive, as the DAG's author wrote it.
-
-    Attributes:
-        topic: where the service publishes, as a path or an id.
-        project_id: None: the connection's or the environment's.
-        gcp_conn_id: the Google connection.
-        inbox_policy: `per_call` or `shared`.
-        inbox: name of the shared inbox.
-    """
-
-    topic: str
-    project_id: str | None
-    gcp_conn_id: str
-    inbox_policy: str
-    inbox: str | None
-
-    def address(self, *, project: str, labels: Mapping[str, str], token: str) -> CallAddress:
-        """Make the correlation id of a token and say which inbox it belongs to.
-
-        Raises:
-            ContractError: the topic, the policy or the shared inbox's name cannot be used.
-        """
-        topic = resource_path(self.topic, project=project, collection="topics", field="topic")
-        match self.inbox_policy, self.inbox:
-            case "per_call", None:
-                return PerCallInbox(topic=topic, labels=labels).new_call(token)
-            case "shared", str(name):
-                return SharedInbox(topic=topic, name=name, labels={}).new_call(token)
-            case "shared", None:
-                raise ContractError(
-                    "inbox", "inbox_policy='shared' needs a name that is unique to this deployment"
-                )
-            case "per_call", _:
-                raise ContractError("inbox", "only inbox_policy='shared' takes a name")
-            case policy, _:
-                raise ContractError("inbox_policy", f"{policy!r} is neither 'per_call' nor 'shared'")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRequest:
-    """The request that starts the work, as the DAG's author wrote it.
-
-    Attributes:
-        http_conn_id: the HTTP connection to the service.
-        endpoint: path below the connection's URL.
-        method: usually POST.
-        data: JSON, text or bytes; None: no body.
-        headers: beside the contract's own, which win.
-        timeout: how long to wait for the completion; None: as long as it takes.
-        heartbeat_timeout: how long to go without a sign of life; None: as long as it takes.
-        signing: `auto`, `required` or `off`.
-    """
-
-    http_conn_id: str
-    endpoint: str | None
-    method: str
-    data: JsonValue | bytes
-    headers: Mapping[str, str] | None
-    timeout: timedelta | None
-    heartbeat_timeout: timedelta | None
-    signing: str
 
 
 def forget_cleared(context: Context) -> None:

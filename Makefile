@@ -64,5 +64,5 @@ lock: $(READY) ## renew constraints.txt: names and versions only
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --all-extras --group dev pyproject.toml -o constraints.txt
 
 clean: ## remove what setup and tests made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/node/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

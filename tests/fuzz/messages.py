@@ -8,9 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from longcall.broker.api.publisher import PublisherApi
-from longcall.broker.api.schema_service import SchemaApi
-from longcall.broker.api.subscriber import SubscriberApi
+from longcall.broker.api.services import make_services
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.store import MemoryStore
 from longcall.testing.clock import VirtualClock
@@ -43,13 +41,9 @@ NUMBERS = (0, 1, -1, 5, 10, 600, 86400, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)
 def request_classes() -> list[tuple[str, Any]]:
     """Return every unary method of the broker: its path, and the class of its request."""
     core = BrokerCore(MemoryStore(), VirtualClock())
-    services = {
-        "Publisher": PublisherApi(core).methods(),
-        "SchemaService": SchemaApi(core).methods(),
-        "Subscriber": SubscriberApi(core, VirtualClock()).methods(),
-    }
+    services = make_services(core, VirtualClock()).unary
     return [
-        (f"/google.pubsub.v1.{service}/{name}", kind)
+        (f"/{service}/{name}", kind)
         for service, methods in services.items()
         for name, (_, kind) in methods.items()
     ]

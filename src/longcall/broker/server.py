@@ -16,6 +16,7 @@ from longcall._core.clock import Clock, ShiftedClock, SystemClock
 from longcall.broker.api.handlers import generic_handlers
 from longcall.broker.api.health import HealthApi
 from longcall.broker.api.methods import Methods
+from longcall.broker.api.reflection import ReflectionApi
 from longcall.broker.api.services import make_services, make_testing_services
 from longcall.broker.config import BrokerConfig
 from longcall.broker.core.broker_core import BrokerCore
@@ -107,7 +108,11 @@ class Broker:
         make = make_testing_services if self._config.testing else make_services
         services = make(self._core, self._clock)
         server.add_generic_rpc_handlers(
-            [self._health.handler(), *generic_handlers(services.unary, services.streaming_pull)]
+            [
+                self._health.handler(),
+                *ReflectionApi(services.unary).handlers(),
+                *generic_handlers(services.unary, services.streaming_pull),
+            ]
         )
         try:
             self.port = server.add_insecure_port(self.address)

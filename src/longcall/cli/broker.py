@@ -26,8 +26,9 @@ Point Google's clients at it, in any language:
 
 It speaks Google's gRPC API: topics and subscriptions, filters, pull and streaming
 pull, push to HTTP endpoints, ordering keys, exactly-once delivery, retry policies and
-dead letters, snapshots and seek, retention, expiration, schemas, IAM policies, health.
-With --http-port the same as HTTP/JSON, for gcloud, Terraform and curl.
+dead letters, snapshots and seek, retention, expiration, schemas, IAM policies, health,
+server reflection. With --http-port the same as HTTP/JSON, for gcloud, Terraform and
+curl.
 
 What survives the broker:
   in memory (default)   nothing
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         import grpc_health  # noqa: F401 # asked for here, for one clear error
+        import grpc_reflection  # noqa: F401
     except ImportError as error:
         raise BrokerCommandError(f"{error}: pip install 'longcall[broker]'") from error
     from longcall.broker import Broker, BrokerConfig

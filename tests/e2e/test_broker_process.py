@@ -69,6 +69,18 @@ def broker(*arguments: str) -> Iterator[Process]:
             process.end(signal.SIGKILL)
 
 
+def test_broker_loads_the_messages_of_googles_client_and_not_the_client() -> None:
+    """It would be half of the time that a broker takes to start, and a third of its memory."""
+    command = [sys.executable, "-X", "importtime", *_command("--port", "0", "--until-stdin-ends")[1:]]
+    ran = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S, check=True
+    )
+    assert "Server started" in ran.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+    assert "google.pubsub_v1.types.pubsub" in loaded
+    assert not any(name.startswith(("google.pubsub_v1.services", "google.api_core")) for name in loaded)
+
+
 @contextmanager
 def clients(address: str) -> Iterator[tuple[PublisherClient, SubscriberClient]]:
     with grpc.insecure_channel(address) as channel:

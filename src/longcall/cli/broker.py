@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import logging
 import os
 import signal
@@ -106,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         import grpc_reflection  # noqa: F401
     except ImportError as error:
         raise BrokerCommandError(f"{error}: pip install 'longcall[broker]'") from error
+    _leave_out_googles_clients()
     from longcall.broker import Broker, BrokerConfig
 
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
@@ -121,6 +123,18 @@ def run(args: argparse.Namespace) -> int:
     topics = [name if "/" in name else f"projects/{args.project}/topics/{name}" for name in args.topic]
     asyncio.run(_serve(lambda: Broker(config), topics, until_stdin_ends=args.until_stdin_ends))
     return 0
+
+
+def _leave_out_googles_clients() -> None:
+    """Let `google.pubsub_v1` be its types only, unless it is loaded.
+
+    The package loads its clients when it is imported. A broker has no use for them, and they are half of the
+    time that it takes to start, and a third of its memory.
+    """
+    name = "google.pubsub_v1"
+    found = importlib.util.find_spec(name)
+    if name not in sys.modules and found is not None:
+        sys.modules[name] = importlib.util.module_from_spec(found)  # and not executed
 
 
 async def _serve(make: Callable[[], Broker], topics: list[str], *, until_stdin_ends: bool) -> None:
@@ -148,4 +162,7 @@ def _when_stdin_ends(action: Callable[[], None]) -> None:
             loop.remove_reader(descriptor)
             action()
 
-    loop.add_reader(descriptor, read)
+    try:
+        loop.add_reader(descriptor, read)
+    except PermissionError:  # a file, or /dev/null: nobody holds the other end
+        action()

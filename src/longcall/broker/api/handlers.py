@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
-from longcall.broker.api.methods import Methods, not_here
+from longcall.broker.api.methods import Call, Methods, not_here
 from longcall.broker.errors import BrokerError, InvalidArgument, StoreError
+from longcall.broker.protos import MessageClass, ProtoMessage
 from longcall.broker.wire import Wire
 
 __all__ = ["StreamingPullMethod", "generic_handlers"]
 
+_M = TypeVar("_M", bound=ProtoMessage)
+
 log = logging.getLogger(__name__)
 
-Call: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 StreamingPullMethod: TypeAlias = Callable[[Any, Call], Awaitable[None]]
 
 _SUBSCRIBER: Final = "google.pubsub.v1.Subscriber"
@@ -43,7 +45,7 @@ def generic_handlers(
         if service == _SUBSCRIBER:
             rpcs["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
                 _refusing(_read_stream(streaming_pull)),
-                response_serializer=Wire.StreamingPullResponse.SerializeToString,
+                response_serializer=_serialize,
             )
         handlers.append(grpc.method_handlers_generic_handler(service, rpcs))
     return [*handlers, _NotHere()]
@@ -66,7 +68,9 @@ class _NotHere(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def _unary(method: Callable[[Any, Call], Awaitable[Any]], kind: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _unary(
+    method: Callable[[Any, Call], Awaitable[Any]], kind: MessageClass[ProtoMessage]
+) -> grpc.RpcMethodHandler[Any, Any]:
     async def read(body: bytes, call: Call) -> Any:
         return await method(_parse(kind, body), call)
 
@@ -86,7 +90,7 @@ async def _parsed(bodies: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         yield _parse(Wire.StreamingPullRequest, body)
 
 
-def _parse(kind: Any, body: bytes) -> Any:
+def _parse(kind: MessageClass[_M], body: bytes) -> _M:
     """Read a request; done here, since gRPC itself answers UNKNOWN, and logs a traceback."""
     try:
         return kind.FromString(body)
@@ -94,8 +98,8 @@ def _parse(kind: Any, body: bytes) -> Any:
         raise InvalidArgument("The request cannot be parsed.") from error
 
 
-def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
+def _serialize(message: ProtoMessage) -> bytes:
+    return message.SerializeToString()
 
 
 def _refusing(method: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Call], Awaitable[Any]]:

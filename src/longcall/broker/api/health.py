@@ -13,6 +13,8 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2
 
+from longcall.broker.api.methods import Call
+
 __all__ = ["HealthApi"]
 
 _SERVICES: Final = (
@@ -55,17 +57,21 @@ class HealthApi:
         }
         return grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)
 
-    async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def _check(
+        self, request: health_pb2.HealthCheckRequest, context: Call
+    ) -> health_pb2.HealthCheckResponse:
         if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service[:100]!r}")
         return self._status(request.service)
 
-    async def _watch(self, request: Any, _: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+    async def _watch(
+        self, request: health_pb2.HealthCheckRequest, _: Call
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         while True:
             yield self._status(request.service)
             await self._changed.wait()
 
-    def _status(self, service: str) -> Any:
+    def _status(self, service: str) -> health_pb2.HealthCheckResponse:
         response = health_pb2.HealthCheckResponse
         if service not in _SERVICES:
             return response(status=response.SERVICE_UNKNOWN)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from google.iam.v1 import iam_policy_pb2 as iam
+from google.iam.v1.policy_pb2 import Policy
 
 from longcall.broker.api.methods import Context, Methods
 from longcall.broker.core.broker_core import BrokerCore
@@ -30,15 +30,17 @@ class IamApi:
             "TestIamPermissions": (self._test, iam.TestIamPermissionsRequest),
         }
 
-    async def _set(self, request: Any, _: Context) -> Any:
+    async def _set(self, request: iam.SetIamPolicyRequest, _: Context) -> Policy:
         policy = await self._core.policies.set(request.resource, request.policy, request.update_mask.paths)
         log.info("Set the IAM policy of %s", request.resource)
         return policy
 
-    async def _get(self, request: Any, _: Context) -> Any:
+    async def _get(self, request: iam.GetIamPolicyRequest, _: Context) -> Policy:
         return self._core.policies.get(request.resource)
 
-    async def _test(self, request: Any, _: Context) -> Any:
+    async def _test(
+        self, request: iam.TestIamPermissionsRequest, _: Context
+    ) -> iam.TestIamPermissionsResponse:
         check_permissions(request.permissions)
         if not self._core.policies.exists(request.resource):
             return iam.TestIamPermissionsResponse()  # and not NOT_FOUND, says iam_policy.proto

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+import grpc
+
 from longcall.broker.errors import Unimplemented
 
-__all__ = ["Context", "Method", "Methods", "name_of", "not_here"]
+__all__ = ["Call", "Context", "Method", "Methods", "name_of", "not_here"]
 
 
 class Context(Protocol):
@@ -22,14 +24,23 @@ class Context(Protocol):
         ...
 
 
+class Named(Protocol):
+    """A topic, subscription, snapshot or schema."""
+
+    name: str
+
+
+Call: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+"""A call as gRPC has it."""
+
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Methods: TypeAlias = Mapping[str, tuple[Method, Any]]
 """Methods by name, each with the class of its request."""
 
 
-def name_of(resource: Any) -> str:
-    """Return the name of a topic, subscription, snapshot or schema."""
-    return str(resource.name)
+def name_of(resource: Named) -> str:
+    """Return the name of a resource."""
+    return resource.name
 
 
 def not_here(service: str, method: str) -> Unimplemented:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from longcall.broker.api.methods import Context, Methods, name_of
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import (
+    ListSchemasRequest,
+    ProtoMessage,
+    Schema,
+    SchemaRequest,
+    ValidateMessageRequest,
+)
 from longcall.broker.rules.names import check_project
 from longcall.broker.rules.paging import page_of
 from longcall.broker.rules.schemas import basic_view
@@ -43,17 +51,17 @@ class SchemaApi:
             "ValidateMessage": (self._validate_message, Wire.ValidateMessageRequest),
         }
 
-    async def _create(self, request: Any, _: Context) -> Any:
+    async def _create(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         created = await self._schemas.create(request.parent, request.schema_id, request.schema)
         log.info("Created schema %s, revision %s", created.name, created.revision_id)
         return created
 
-    async def _get(self, request: Any, _: Context) -> Any:
+    async def _get(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         # Without a view everything is shown here, and the least in lists: so the comments of the fields.
         schema = self._schemas.get(request.name)
         return basic_view(schema) if request.view == _BASIC else schema
 
-    async def _list(self, request: Any, _: Context) -> Any:
+    async def _list(self, request: ListSchemasRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
             self._schemas.list(check_project(request.parent)),
             name=name_of,
@@ -62,7 +70,7 @@ class SchemaApi:
         )
         return Wire.ListSchemasResponse(schemas=_viewed(page, request.view), next_page_token=token)
 
-    async def _list_revisions(self, request: Any, _: Context) -> Any:
+    async def _list_revisions(self, request: ListSchemasRequest, _: Context) -> ProtoMessage:
         # Pages are told apart by a name: here, the place in the order, which deletions do not change.
         page, token = page_of(
             self._schemas.revisions(request.name),
@@ -73,28 +81,28 @@ class SchemaApi:
         revisions = _viewed([revision.body for revision in page], request.view)
         return Wire.ListSchemaRevisionsResponse(schemas=revisions, next_page_token=token)
 
-    async def _commit(self, request: Any, _: Context) -> Any:
+    async def _commit(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         committed = await self._schemas.commit(request.name, request.schema)
         log.info("Committed revision %s of schema %s", committed.revision_id, committed.name)
         return committed
 
-    async def _rollback(self, request: Any, _: Context) -> Any:
+    async def _rollback(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         return await self._schemas.rollback(request.name, request.revision_id)
 
-    async def _delete_revision(self, request: Any, _: Context) -> Any:
+    async def _delete_revision(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         return await self._schemas.delete_revision(request.name)
 
-    async def _delete(self, request: Any, _: Context) -> Any:
+    async def _delete(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         await self._schemas.delete(request.name)
         log.info("Deleted schema %s", request.name)
         return Empty()
 
-    async def _validate(self, request: Any, _: Context) -> Any:
+    async def _validate(self, request: SchemaRequest, _: Context) -> ProtoMessage:
         check_project(request.parent)
         await self._schemas.validate(request.schema)
         return Wire.ValidateSchemaResponse()
 
-    async def _validate_message(self, request: Any, _: Context) -> Any:
+    async def _validate_message(self, request: ValidateMessageRequest, _: Context) -> ProtoMessage:
         check_project(request.parent)
         spec = request.WhichOneof("schema_spec")
         if spec is None:
@@ -103,5 +111,5 @@ class SchemaApi:
         return Wire.ValidateMessageResponse()
 
 
-def _viewed(schemas: Any, view: int) -> list[Any]:
+def _viewed(schemas: Iterable[Schema], view: int) -> list[Schema]:
     return [schema if view == _FULL else basic_view(schema) for schema in schemas]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import grpc
-
 from longcall._core.clock import Clock, ShiftedClock
 from longcall.broker.api.handlers import StreamingPullMethod
 from longcall.broker.api.iam import IamApi
-from longcall.broker.api.methods import Methods
+from longcall.broker.api.methods import Call, Methods
 from longcall.broker.api.publisher import PublisherApi
 from longcall.broker.api.schema_service import SchemaApi
 from longcall.broker.api.subscriber import SubscriberApi
@@ -53,7 +51,7 @@ def make_testing_services(core: BrokerCore, clock: ShiftedClock) -> Services:
     disturbed = {name: with_faults(methods, faults) for name, methods in ordinary.unary.items()}
     testing = TestingApi(core, journal, clock).methods()
 
-    async def streaming_pull(requests: Any, call: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def streaming_pull(requests: Any, call: Call) -> None:
         await disturb("StreamingPull", faults)
         await ordinary.streaming_pull(requests, call)
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
 from longcall._core.clock import Clock
+from longcall.broker.api.methods import Call
 from longcall.broker.core.ack_ids import AckId, encode_ack_id
 from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.delivery import Consumer, Lease
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import Confirmation, ReceivedMessage, StreamingPullRequest, StreamingPullResponse
 from longcall.broker.rules.names import check_name
 from longcall.broker.wire import Wire
 
@@ -44,7 +46,7 @@ class StreamingPull:
         self._lease_s = 10.0
         self._writing = asyncio.Lock()
 
-    async def run(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def run(self, requests: AsyncIterator[StreamingPullRequest], call: Call) -> None:
         """Serve the stream."""
         first = await anext(requests, None)
         if first is None:
@@ -56,8 +58,8 @@ class StreamingPull:
             max_bytes=first.max_outstanding_bytes if first.max_outstanding_bytes > 0 else _UNLIMITED,
         )
         with subscription.streaming() as ended:
-            reading = asyncio.create_task(self._read(subscription, first, requests, context))
-            writing = asyncio.create_task(self._write(subscription, consumer, context))
+            reading = asyncio.create_task(self._read(subscription, first, requests, call))
+            writing = asyncio.create_task(self._write(subscription, consumer, call))
             try:
                 await asyncio.wait({reading, writing, ended}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -75,11 +77,11 @@ class StreamingPull:
     async def _read(
         self,
         subscription: ActiveSubscription,
-        first: Any,
-        requests: AsyncIterator[Any],
-        context: grpc.aio.ServicerContext[Any, Any],
+        first: StreamingPullRequest,
+        requests: AsyncIterator[StreamingPullRequest],
+        call: Call,
     ) -> None:
-        await self._apply(subscription, first, context)
+        await self._apply(subscription, first, call)
         async for request in requests:
             if request.subscription or request.max_outstanding_messages or request.max_outstanding_bytes:
                 raise InvalidArgument(
@@ -87,13 +89,13 @@ class StreamingPull:
                 )
             if request.stream_ack_deadline_seconds:
                 self._lease_s = _check_stream_lease(request.stream_ack_deadline_seconds)
-            await self._apply(subscription, request, context)
+            await self._apply(subscription, request, call)
 
     async def _apply(
         self,
         subscription: ActiveSubscription,
-        request: Any,
-        context: grpc.aio.ServicerContext[Any, Any],
+        request: StreamingPullRequest,
+        call: Call,
     ) -> None:
         deadlines, extended = request.modify_deadline_seconds, request.modify_deadline_ack_ids
         if len(deadlines) != len(extended):
@@ -110,13 +112,13 @@ class StreamingPull:
             _confirm(response.acknowledge_confirmation, request.ack_ids, refused)
         if subscription.is_exactly_once and (extended or request.ack_ids):
             async with self._writing:
-                await context.write(response)
+                await call.write(response)
 
     async def _write(
         self,
         subscription: ActiveSubscription,
         consumer: Consumer,
-        context: grpc.aio.ServicerContext[Any, Any],
+        call: Call,
     ) -> None:
         while True:
             leases = subscription.take(
@@ -133,9 +135,9 @@ class StreamingPull:
             response = self._response(subscription)
             response.received_messages.extend(received_messages(self._core, subscription, leases))
             async with self._writing:
-                await context.write(response)
+                await call.write(response)
 
-    def _response(self, subscription: ActiveSubscription) -> Any:
+    def _response(self, subscription: ActiveSubscription) -> StreamingPullResponse:
         response = Wire.StreamingPullResponse()
         properties = response.subscription_properties
         properties.exactly_once_delivery_enabled = subscription.is_exactly_once
@@ -143,7 +145,9 @@ class StreamingPull:
         return response
 
 
-def received_messages(core: BrokerCore, subscription: ActiveSubscription, leases: list[Lease]) -> list[Any]:
+def received_messages(
+    core: BrokerCore, subscription: ActiveSubscription, leases: list[Lease]
+) -> list[ReceivedMessage]:
     """Return leased messages as clients receive them; with a dead-letter policy, with their attempt."""
     counts = subscription.queue.rules.max_attempts is not None
     received = []
@@ -157,7 +161,7 @@ def received_messages(core: BrokerCore, subscription: ActiveSubscription, leases
     return received
 
 
-def _confirm(confirmation: Any, ack_ids: Sequence[str], invalid: Sequence[str]) -> None:
+def _confirm(confirmation: Confirmation, ack_ids: Sequence[str], invalid: Sequence[str]) -> None:
     refused = set(invalid)
     confirmation.ack_ids.extend(ack_id for ack_id in ack_ids if ack_id not in refused)
     confirmation.invalid_ack_ids.extend(invalid)

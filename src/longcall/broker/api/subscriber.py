@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
-
-import grpc
+from collections.abc import AsyncIterator
+from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.broker.api.methods import Context, Methods, name_of
+from longcall.broker.api.methods import Call, Context, Methods, name_of
 from longcall.broker.api.streaming import (
     MAX_RESPONSE_BYTES,
     StreamingPull,
@@ -20,6 +19,23 @@ from longcall.broker.core.broker_core import BrokerCore
 from longcall.broker.core.delivery import Consumer
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import InvalidAckIds, InvalidArgument
+from longcall.broker.protos import (
+    AcknowledgeRequest,
+    CreateSnapshotRequest,
+    ListRequest,
+    ModifyAckDeadlineRequest,
+    ModifyPushConfigRequest,
+    OfSnapshot,
+    OfSubscription,
+    ProtoMessage,
+    PullRequest,
+    SeekRequest,
+    Snapshot,
+    StreamingPullRequest,
+    Subscription,
+    UpdateSnapshotRequest,
+    UpdateSubscriptionRequest,
+)
 from longcall.broker.rules.names import check_name, check_project
 from longcall.broker.rules.paging import page_of
 from longcall.broker.wire import Empty, Wire
@@ -59,23 +75,23 @@ class SubscriberApi:
             "ModifyAckDeadline": (self._modify, Wire.ModifyAckDeadlineRequest),
         }
 
-    async def streaming_pull(self, requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def streaming_pull(self, requests: AsyncIterator[StreamingPullRequest], call: Call) -> None:
         """Serve a stream."""
-        await StreamingPull(self._core, self._clock).run(requests, context)
+        await StreamingPull(self._core, self._clock).run(requests, call)
 
-    async def _create(self, request: Any, _: Context) -> Any:
+    async def _create(self, request: Subscription, _: Context) -> Subscription:
         created = await self._core.subscriptions.create(request)
         log.info("Created subscription %s on %s, filter %r", created.name, created.topic, created.filter)
         return created
 
-    async def _get(self, request: Any, _: Context) -> Any:
+    async def _get(self, request: OfSubscription, _: Context) -> Subscription:
         return self._subscription(request).body
 
-    async def _update(self, request: Any, _: Context) -> Any:
+    async def _update(self, request: UpdateSubscriptionRequest, _: Context) -> Subscription:
         check_name(request.subscription.name, "subscriptions")
         return await self._core.subscriptions.update(request.subscription, request.update_mask.paths)
 
-    async def _list(self, request: Any, _: Context) -> Any:
+    async def _list(self, request: ListRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
             self._core.subscriptions.list(check_project(request.project)),
             name=name_of,
@@ -84,18 +100,18 @@ class SubscriberApi:
         )
         return Wire.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
-    async def _delete(self, request: Any, _: Context) -> Any:
+    async def _delete(self, request: OfSubscription, _: Context) -> ProtoMessage:
         await self._core.subscriptions.delete(check_name(request.subscription, "subscriptions"))
         log.info("Deleted subscription %s", request.subscription)
         return Empty()
 
-    async def _modify_push(self, request: Any, _: Context) -> Any:
+    async def _modify_push(self, request: ModifyPushConfigRequest, _: Context) -> ProtoMessage:
         name = check_name(request.subscription, "subscriptions")
         update = Wire.Subscription(name=name, push_config=request.push_config)
         await self._core.subscriptions.update(update, ["push_config"])
         return Empty()
 
-    async def _pull(self, request: Any, context: Context) -> Any:
+    async def _pull(self, request: PullRequest, context: Context) -> ProtoMessage:
         if request.max_messages <= 0:
             raise InvalidArgument(
                 "You have passed an invalid argument to the service (argument=max_messages)."
@@ -125,13 +141,13 @@ class SubscriberApi:
         self._core.timers.watch(subscription)
         return Wire.PullResponse(received_messages=received_messages(self._core, subscription, leases))
 
-    async def _acknowledge(self, request: Any, _: Context) -> Any:
+    async def _acknowledge(self, request: AcknowledgeRequest, _: Context) -> ProtoMessage:
         invalid = await self._core.traffic.acknowledge(self._subscription(request), request.ack_ids)
         if invalid:
             raise InvalidAckIds(invalid)
         return Empty()
 
-    async def _modify(self, request: Any, _: Context) -> Any:
+    async def _modify(self, request: ModifyAckDeadlineRequest, _: Context) -> ProtoMessage:
         subscription = self._subscription(request)
         lease_s = check_lease_s(request.ack_deadline_seconds)
         invalid = self._core.traffic.extend(subscription, request.ack_ids, lease_s=lease_s)
@@ -139,20 +155,20 @@ class SubscriberApi:
             raise InvalidAckIds(invalid)
         return Empty()
 
-    async def _create_snapshot(self, request: Any, _: Context) -> Any:
+    async def _create_snapshot(self, request: CreateSnapshotRequest, _: Context) -> Snapshot:
         check_name(request.subscription, "subscriptions")
         created = await self._core.snapshots.create(request)
         log.info("Created snapshot %s of %s", created.name, request.subscription)
         return created
 
-    async def _get_snapshot(self, request: Any, _: Context) -> Any:
+    async def _get_snapshot(self, request: OfSnapshot, _: Context) -> Snapshot:
         return self._core.state.snapshot(check_name(request.snapshot, "snapshots")).body
 
-    async def _update_snapshot(self, request: Any, _: Context) -> Any:
+    async def _update_snapshot(self, request: UpdateSnapshotRequest, _: Context) -> Snapshot:
         check_name(request.snapshot.name, "snapshots")
         return await self._core.snapshots.update(request.snapshot, request.update_mask.paths)
 
-    async def _list_snapshots(self, request: Any, _: Context) -> Any:
+    async def _list_snapshots(self, request: ListRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
             self._core.snapshots.list(check_project(request.project)),
             name=name_of,
@@ -161,12 +177,12 @@ class SubscriberApi:
         )
         return Wire.ListSnapshotsResponse(snapshots=page, next_page_token=token)
 
-    async def _delete_snapshot(self, request: Any, _: Context) -> Any:
+    async def _delete_snapshot(self, request: OfSnapshot, _: Context) -> ProtoMessage:
         await self._core.snapshots.delete(check_name(request.snapshot, "snapshots"))
         log.info("Deleted snapshot %s", request.snapshot)
         return Empty()
 
-    async def _seek(self, request: Any, _: Context) -> Any:
+    async def _seek(self, request: SeekRequest, _: Context) -> ProtoMessage:
         subscription = self._subscription(request)
         match request.WhichOneof("target"):
             case "snapshot":
@@ -180,5 +196,5 @@ class SubscriberApi:
         log.info("Subscription %s: seek", subscription.name)
         return Wire.SeekResponse()
 
-    def _subscription(self, request: Any) -> ActiveSubscription:
+    def _subscription(self, request: OfSubscription) -> ActiveSubscription:
         return self._core.state.subscription(check_name(request.subscription, "subscriptions"))

@@ -9,9 +9,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from longcall._core.clock import ShiftedClock
@@ -118,7 +119,7 @@ def _first_of(events: Iterable[Event]) -> Iterator[Event]:
 
 def _shown(event: Event) -> dict[str, Any]:
     shown = {**event._asdict(), "at": event.at.isoformat()}
-    shown["message"] = MessageToDict(event.message) if event.message is not None else None
+    shown["message"] = MessageToDict(cast(Message, event.message)) if event.message is not None else None
     return shown
 
 

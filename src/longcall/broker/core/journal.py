@@ -6,9 +6,10 @@ import asyncio
 import itertools
 from collections import deque
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from longcall._core.clock import Clock
+from longcall.broker.protos import PubsubMessage
 
 __all__ = ["Event", "Journal", "Observer", "What"]
 
@@ -37,13 +38,21 @@ class Event(NamedTuple):
     where: str
     message_id: str
     attempt: int
-    message: Any
+    message: PubsubMessage | None
 
 
 class Observer:
     """Is told what happens to messages, and takes no notice."""
 
-    def note(self, what: What, where: str, message_id: int, *, attempt: int = 0, message: Any = None) -> None:
+    def note(
+        self,
+        what: What,
+        where: str,
+        message_id: int,
+        *,
+        attempt: int = 0,
+        message: PubsubMessage | None = None,
+    ) -> None:
         """Take note."""
 
 
@@ -61,7 +70,15 @@ class Journal(Observer):
         self._next = 0
         self._more = asyncio.Event()
 
-    def note(self, what: What, where: str, message_id: int, *, attempt: int = 0, message: Any = None) -> None:
+    def note(
+        self,
+        what: What,
+        where: str,
+        message_id: int,
+        *,
+        attempt: int = 0,
+        message: PubsubMessage | None = None,
+    ) -> None:
         """Keep an event."""
         at = self._clock.now()
         self._events.append(Event(self._next, at, what, where, str(message_id), attempt, message))

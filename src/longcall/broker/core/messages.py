@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from longcall.broker.core.store import Write
+from longcall.broker.protos import PubsubMessage
 
 __all__ = ["HeldMessage", "Holder", "MessageTable"]
 
@@ -22,7 +23,7 @@ class HeldMessage:
         holders: how many have a use for it.
     """
 
-    body: Any
+    body: PubsubMessage
     size_bytes: int
     published_s: float
     holders: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from google.iam.v1.policy_pb2 import Policy
 
@@ -42,7 +42,7 @@ class Policies:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
-    def get(self, resource: str) -> Any:
+    def get(self, resource: str) -> Policy:
         """Return the policy of a resource; an empty one with an etag if none was set.
 
         Raises:
@@ -55,7 +55,7 @@ class Policies:
             return Policy(etag=_NO_POLICY_ETAG)
         return policy.body
 
-    async def set(self, resource: str, wanted: Any, paths: Sequence[str]) -> Any:
+    async def set(self, resource: str, wanted: Policy, paths: Sequence[str]) -> Policy:
         """Put a policy in place of the former one; return it with its new etag.
 
         Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from google.iam.v1.policy_pb2 import Policy
 
@@ -22,7 +21,7 @@ class ResourcePolicy:
     """
 
     number: int
-    body: Any
+    body: Policy
 
 
 def load_policies(state: SavedState) -> dict[str, ResourcePolicy]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from longcall.broker.core.store import SavedState, Write
+from longcall.broker.protos import Schema
 from longcall.broker.rules.schemas import CompiledSchema, split_revision
 from longcall.broker.wire import Wire
 
@@ -24,7 +24,7 @@ class Revision:
     """
 
     number: int
-    body: Any
+    body: Schema
     compiled: CompiledSchema | None = None
 
 

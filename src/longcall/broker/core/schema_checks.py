@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from longcall.broker.core.schema import ActiveSchema
 from longcall.broker.core.schema_compiler import SchemaCompiler
 from longcall.broker.core.state import BrokerState
 from longcall.broker.errors import InvalidArgument, NotFound
+from longcall.broker.protos import PubsubMessage, Schema, SchemaSettings
 from longcall.broker.rules.schemas import (
     DELETED_SCHEMA,
     CompiledSchema,
@@ -33,7 +34,7 @@ class SchemaChecks:
         self._state = state
         self._compiler = compiler
 
-    def check_settings(self, settings: Any) -> None:
+    def check_settings(self, settings: SchemaSettings) -> None:
         """Return if a topic may have these schema settings.
 
         Raises:
@@ -47,7 +48,9 @@ class SchemaChecks:
         if first is not None and last is not None and first > last:
             raise InvalidArgument("First revision creation time is after last revision creation time")
 
-    async def stamped(self, settings: Any, messages: Sequence[Any]) -> Sequence[Any]:
+    async def stamped(
+        self, settings: SchemaSettings, messages: Sequence[PubsubMessage]
+    ) -> Sequence[PubsubMessage]:
         """Return messages as they are published with these settings: with attributes that say their schema.
 
         Each is checked against the revisions that the settings allow, newest first.
@@ -59,7 +62,7 @@ class SchemaChecks:
         if settings.schema == DELETED_SCHEMA:
             raise NotFound("Schema associated with topic deleted.")
         schema, encoding = self._state.schema(settings.schema), Encoding(settings.encoding)
-        fitting: dict[int, Any] = {}
+        fitting: dict[int, Schema] = {}
         last_checked, why = schema.newest.body, "no revision of the range is left"
         for revision in schema.between(settings.first_revision_id, settings.last_revision_id):
             compiled = await self._compiler.compiled(revision)
@@ -73,7 +76,7 @@ class SchemaChecks:
             last_checked, why = revision.body, next(reason for reason in reasons if reason is not None)
         raise failed_message(last_checked, encoding, why)
 
-    async def check_message(self, schema: Any, data: bytes, encoding: int) -> None:
+    async def check_message(self, schema: Schema | str, data: bytes, encoding: int) -> None:
         """Return if `data` is a message of a schema.
 
         Args:

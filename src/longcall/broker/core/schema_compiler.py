@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from longcall.broker.core.schema import Revision
 from longcall.broker.errors import ResourceExhausted
+from longcall.broker.protos import Schema
 from longcall.broker.rules.schemas import CompiledSchema, SchemaType, check_schema, descriptor_set_of
 
 __all__ = ["SchemaCompiler"]
@@ -18,7 +18,7 @@ class SchemaCompiler:
     def __init__(self) -> None:
         self._one_at_a_time = asyncio.Lock()
 
-    async def compile(self, schema: Any) -> CompiledSchema:
+    async def compile(self, schema: Schema) -> CompiledSchema:
         """Compile a schema that a client sent.
 
         Raises:
@@ -40,7 +40,7 @@ class SchemaCompiler:
             return compiled
 
 
-def _compile_now(schema: Any) -> CompiledSchema:
+def _compile_now(schema: Schema) -> CompiledSchema:
     # The libraries are loaded with the first schema: most brokers never have one.
     if schema.type_ == SchemaType.AVRO:
         from longcall.broker.rules.avro import parse_avro

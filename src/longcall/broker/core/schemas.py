@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 from longcall.broker.core.schema import ActiveSchema, Revision, saved_revision
 from longcall.broker.core.schema_compiler import SchemaCompiler
 from longcall.broker.core.state import BrokerState, refuse_existing
 from longcall.broker.core.topics import saved_topic
 from longcall.broker.errors import InvalidArgument, ResourceExhausted
+from longcall.broker.protos import Schema
 from longcall.broker.rules.names import check_name, check_project, project_of
 from longcall.broker.rules.schemas import (
     DELETED_SCHEMA,
@@ -35,7 +35,7 @@ class Schemas:
         self._compiler = compiler
         self._changing = asyncio.Lock()
 
-    async def create(self, parent: str, schema_id: str, wanted: Any) -> Any:
+    async def create(self, parent: str, schema_id: str, wanted: Schema) -> Schema:
         """Create a schema with its first revision.
 
         Raises:
@@ -50,11 +50,11 @@ class Schemas:
         schema = self._state.schemas[name] = ActiveSchema(name)
         return await self._add(schema, wanted, compiled)
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Schema:
         """Return the revision that a name says, or else the newest one, or raise NotFound."""
         return self._state.schema_revision(name).body
 
-    def list(self, project: str) -> list[Any]:
+    def list(self, project: str) -> list[Schema]:
         """Return the newest revision of each schema of a project, by name."""
         schemas = sorted(self._state.schemas.items())
         return [schema.newest.body for name, schema in schemas if project_of(name) == project]
@@ -63,7 +63,7 @@ class Schemas:
         """Return the revisions of a schema, oldest first, or raise NotFound."""
         return list(self._state.schema(name).revisions)
 
-    async def validate(self, schema: Any) -> None:
+    async def validate(self, schema: Schema) -> None:
         """Return if a schema could be created, or raise InvalidArgument."""
         await self._compiler.compile(schema)
 
@@ -78,7 +78,7 @@ class Schemas:
                 writes.append(saved_topic(topic))
         await self._state.store.write(writes)
 
-    async def commit(self, name: str, wanted: Any) -> Any:
+    async def commit(self, name: str, wanted: Schema) -> Schema:
         """Add a revision.
 
         Raises:
@@ -99,7 +99,7 @@ class Schemas:
                     raise incompatible_revision(name, earlier.body.revision_id, str(error)) from error
             return await self._add(schema, wanted, compiled)
 
-    async def rollback(self, name: str, revision_id: str) -> Any:
+    async def rollback(self, name: str, revision_id: str) -> Schema:
         """Add a revision that is a copy of an earlier one.
 
         Raises:
@@ -112,7 +112,7 @@ class Schemas:
         old = self._state.schema_revision(f"{name}@{revision_id}")
         return await self._add(schema, old.body, old.compiled)
 
-    async def delete_revision(self, name: str) -> Any:
+    async def delete_revision(self, name: str) -> Schema:
         """Delete the revision that the name says, and return it.
 
         Raises:
@@ -130,7 +130,7 @@ class Schemas:
         await self._state.store.write(schema.delete(revision))
         return revision.body
 
-    async def _add(self, schema: ActiveSchema, wanted: Any, compiled: CompiledSchema | None) -> Any:
+    async def _add(self, schema: ActiveSchema, wanted: Schema, compiled: CompiledSchema | None) -> Schema:
         if self._state.schemas.get(schema.name) is not schema:  # deleted while it was compiled
             raise schema_not_found(schema.name)
         if len(schema.revisions) >= MAX_REVISIONS:

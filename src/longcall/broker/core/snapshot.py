@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from longcall.broker.core.messages import HeldMessage
+from longcall.broker.protos import Snapshot
 
 __all__ = ["ActiveSnapshot"]
 
@@ -18,7 +17,7 @@ class ActiveSnapshot:
         message_ids: what is not acknowledged after a seek to it, as far as a filter lets it through.
     """
 
-    def __init__(self, number: int, body: Any) -> None:
+    def __init__(self, number: int, body: Snapshot) -> None:
         self.number = number
         self.body = body
         self.message_ids: dict[int, None] = {}

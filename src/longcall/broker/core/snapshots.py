@@ -15,6 +15,7 @@ from longcall.broker.core.store import Write
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.core.subscriptions import Subscriptions
 from longcall.broker.errors import FailedPrecondition
+from longcall.broker.protos import CreateSnapshotRequest, Snapshot
 from longcall.broker.rules.names import project_of
 from longcall.broker.rules.snapshots import checked_snapshot, snapshot_lifetime_s, updated_snapshot
 from longcall.broker.wire import Wire
@@ -29,7 +30,7 @@ class Snapshots:
         self._state = state
         self._subscriptions = subscriptions
 
-    async def create(self, request: Any) -> Any:
+    async def create(self, request: CreateSnapshotRequest) -> Snapshot:
         """Keep what a subscription has not acknowledged, and all that its topic is sent from now on.
 
         A request without a name is given one.
@@ -66,7 +67,7 @@ class Snapshots:
         await state.store.write([*writes, _saved(snapshot), held])
         return body
 
-    async def update(self, update: Any, paths: Sequence[str]) -> Any:
+    async def update(self, update: Snapshot, paths: Sequence[str]) -> Snapshot:
         """Change the masked fields."""
         snapshot = self._state.snapshot(update.name)
         snapshot.body = updated_snapshot(snapshot.body, update, paths, now_s=self._state.now_s())

@@ -137,8 +137,8 @@ class BrokerState:
             if holder is not None and message_id in held:
                 held[message_id].holders += 1
                 holder.restore(message_id, held[message_id], acked=bool(acked))
-        for message_id, message in held.items():
-            self.messages.add(message_id, message)
+        for message_id, kept in held.items():
+            self.messages.add(message_id, kept)
 
     def _load_resources(self, state: SavedState, now_s: float) -> Mapping[int, Holder]:
         holders: dict[int, Holder] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
 from longcall.broker.core.messages import HeldMessage
 from longcall.broker.errors import BrokerError, FailedPrecondition, NotFound
+from longcall.broker.protos import Subscription
 from longcall.broker.rules.filters import Filter, parse_filter
 from longcall.broker.rules.subscriptions import delivery_rules, expires_after_s
 
@@ -30,7 +30,7 @@ class ActiveSubscription:
         alarm_s: when the broker is due to look at the queue's timers; None: not at all.
     """
 
-    def __init__(self, number: int, body: Any, *, active_s: float, serials: Iterator[int]) -> None:
+    def __init__(self, number: int, body: Subscription, *, active_s: float, serials: Iterator[int]) -> None:
         self.number = number
         self.body = body
         self.filter: Filter = parse_filter(body.filter)
@@ -68,7 +68,7 @@ class ActiveSubscription:
         """How many are open; an open one is activity."""
         return len(self._streams)
 
-    def update(self, body: Any) -> None:
+    def update(self, body: Subscription) -> None:
         """Take on a changed body."""
         was_push, self.body = self.is_push, body
         self.queue.rules = delivery_rules(body)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from longcall.broker.core.state import BrokerState, refuse_existing
 from longcall.broker.core.store import Write
 from longcall.broker.core.subscription import ActiveSubscription
+from longcall.broker.protos import Subscription
 from longcall.broker.rules.names import project_of
 from longcall.broker.rules.subscriptions import (
     checked_subscription,
@@ -25,7 +25,7 @@ class Subscriptions:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
-    async def create(self, wanted: Any) -> Any:
+    async def create(self, wanted: Subscription) -> Subscription:
         """Create a subscription; what is published after the return will be in it.
 
         One without a name is given one, in the project of its topic.
@@ -45,7 +45,7 @@ class Subscriptions:
         await state.store.write([*writes, saved_subscription(subscription)])
         return body
 
-    async def update(self, update: Any, paths: Sequence[str]) -> Any:
+    async def update(self, update: Subscription, paths: Sequence[str]) -> Subscription:
         """Change the masked fields."""
         subscription = self._state.subscription(update.name)
         changed = updated_subscription(subscription.body, update, paths)
@@ -59,7 +59,7 @@ class Subscriptions:
         await self._state.store.write(writes)
         return changed
 
-    def list(self, project: str) -> list[Any]:
+    def list(self, project: str) -> list[Subscription]:
         """Return the bodies of a project's subscriptions, by name."""
         now_s = self._state.now_s()
         return [
@@ -128,7 +128,7 @@ class Subscriptions:
         subscription.retained.clear()
         return [Write.all_deliveries_gone(subscription.number), *self._state.messages.release(held)]
 
-    def _check_dead_letter_topic(self, body: Any) -> None:
+    def _check_dead_letter_topic(self, body: Subscription) -> None:
         if body.HasField("dead_letter_policy"):
             self._state.topic(body.dead_letter_policy.dead_letter_topic)
 

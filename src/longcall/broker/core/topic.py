@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from longcall.broker.core.index import FilterIndex
 from longcall.broker.core.messages import HeldMessage, Holder
 from longcall.broker.core.snapshot import ActiveSnapshot
 from longcall.broker.core.subscription import ActiveSubscription
+from longcall.broker.protos import Topic
 
 __all__ = ["ActiveTopic"]
 
@@ -24,7 +24,7 @@ class ActiveTopic:
         retained: ids of the messages that it holds, the oldest first.
     """
 
-    def __init__(self, number: int, body: Any) -> None:
+    def __init__(self, number: int, body: Topic) -> None:
         self.number = number
         self.body = body
         self.subscriptions: dict[str, ActiveSubscription] = {}

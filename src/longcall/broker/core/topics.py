@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from longcall.broker.core.schema_checks import SchemaChecks
 from longcall.broker.core.state import BrokerState, refuse_existing
 from longcall.broker.core.store import Write
 from longcall.broker.core.subscriptions import saved_subscription
 from longcall.broker.core.topic import ActiveTopic
+from longcall.broker.protos import Topic
 from longcall.broker.rules.names import project_of
 from longcall.broker.rules.subscriptions import with_topic_retention
 from longcall.broker.rules.topics import DELETED_TOPIC, checked_topic, updated_topic
@@ -24,7 +24,7 @@ class Topics:
         self._state = state
         self._schemas = schemas
 
-    async def create(self, wanted: Any) -> Any:
+    async def create(self, wanted: Topic) -> Topic:
         """Create a topic; errors as `checked_topic`, and AlreadyExists."""
         body = checked_topic(wanted)
         if body.HasField("schema_settings"):
@@ -35,11 +35,11 @@ class Topics:
         await self._state.store.write([saved_topic(topic)])
         return body
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Topic:
         """Return a topic's body, or raise NotFound."""
         return self._state.topic(name).body
 
-    async def update(self, update: Any, paths: Sequence[str]) -> Any:
+    async def update(self, update: Topic, paths: Sequence[str]) -> Topic:
         """Change the masked fields. A retention that is taken away lets go of what it held."""
         topic = self._state.topic(update.name)
         body = updated_topic(topic.body, update, paths)
@@ -55,7 +55,7 @@ class Topics:
         await self._state.store.write(writes)
         return topic.body
 
-    def list(self, project: str) -> list[Any]:
+    def list(self, project: str) -> list[Topic]:
         """Return the bodies of a project's topics, by name."""
         topics = sorted(self._state.topics.items())
         return [topic.body for name, topic in topics if project_of(name) == project]

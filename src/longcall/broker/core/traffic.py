@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from longcall.broker.core.ack_ids import AckId, decode_ack_id
 from longcall.broker.core.messages import HeldMessage, Holder
@@ -17,6 +17,7 @@ from longcall.broker.core.subscriptions import Subscriptions
 from longcall.broker.core.timers import Timers
 from longcall.broker.core.topic import ActiveTopic
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import PubsubMessage
 from longcall.broker.rules.dead_letters import dead_letter
 from longcall.broker.rules.messages import check_publish
 from longcall.broker.wire import Wire
@@ -48,7 +49,9 @@ class Traffic:
         self._timers = timers
         self._held_back: dict[ActiveSubscription, int] = {}  # by a reorder, until the next message comes
 
-    async def publish(self, topic_name: str, messages: Sequence[Any], *, request_bytes: int) -> list[str]:
+    async def publish(
+        self, topic_name: str, messages: Sequence[PubsubMessage], *, request_bytes: int
+    ) -> list[str]:
         """Store messages for every subscription whose filter matches, then deliver; return their ids.
 
         Cancelling stops the wait, not the publish: what is stored is delivered.
@@ -156,7 +159,9 @@ class Traffic:
                 writes, then=partial(self._published, policy.dead_letter_topic, ids, [letter], routed)
             )
 
-    def _route(self, topic: ActiveTopic, messages: Sequence[Any]) -> tuple[list[str], list[_Routed]]:
+    def _route(
+        self, topic: ActiveTopic, messages: Sequence[PubsubMessage]
+    ) -> tuple[list[str], list[_Routed]]:
         """Give messages their ids and receivers. One that nobody receives is not kept."""
         now_s = self._state.now_s()
         ids, routed = [], []
@@ -174,7 +179,11 @@ class Traffic:
         return ids, routed
 
     def _published(
-        self, topic_name: str, ids: Sequence[str], messages: Sequence[Any], routed: Sequence[_Routed]
+        self,
+        topic_name: str,
+        ids: Sequence[str],
+        messages: Sequence[PubsubMessage],
+        routed: Sequence[_Routed],
     ) -> None:
         for message_id, message in zip(ids, messages, strict=True):
             self._state.observer.note("published", topic_name, int(message_id), message=message)

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from longcall.broker.protos import PubsubMessage, Subscription
 from longcall.broker.rules.push import VERSION_ATTRIBUTE
 
 __all__ = ["PushRequest", "push_request"]
@@ -48,7 +49,7 @@ class PushRequest:
     body: bytes
 
 
-def push_request(subscription: Any, message: Any, *, attempt: int | None) -> PushRequest:
+def push_request(subscription: Subscription, message: PubsubMessage, *, attempt: int | None) -> PushRequest:
     """Return what to send.
 
     Args:
@@ -70,7 +71,7 @@ def push_request(subscription: Any, message: Any, *, attempt: int | None) -> Pus
     return PushRequest(_JSON, json.dumps(event).encode())
 
 
-def _message(message: Any) -> dict[str, Any]:
+def _message(message: PubsubMessage) -> dict[str, Any]:
     published = message.publish_time.ToJsonString()
     body: dict[str, Any] = {"data": base64.b64encode(message.data).decode()}
     if message.attributes:
@@ -81,7 +82,7 @@ def _message(message: Any) -> dict[str, Any]:
     return body | {"publishTime": published, "publish_time": published}
 
 
-def _oldest_form(message: Any) -> dict[str, Any]:
+def _oldest_form(message: PubsubMessage) -> dict[str, Any]:
     labels = [{"key": key, "strValue": value} for key, value in message.attributes.items()]
     return {
         "data": base64.b64encode(message.data).decode(),
@@ -90,7 +91,7 @@ def _oldest_form(message: Any) -> dict[str, Any]:
     }
 
 
-def _metadata(subscription: str, message: Any) -> tuple[tuple[bytes, bytes], ...]:
+def _metadata(subscription: str, message: PubsubMessage) -> tuple[tuple[bytes, bytes], ...]:
     """Return headers; an attribute that cannot be one, or must not, is left out."""
     own = {
         "x-goog-pubsub-subscription-name": subscription,

@@ -5,8 +5,9 @@ Rests on https://cloud.google.com/pubsub/docs/handling-failures.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from longcall.broker.protos import PubsubMessage
 from longcall.broker.rules.names import project_of
 from longcall.broker.wire import Wire
 
@@ -15,7 +16,7 @@ __all__ = ["dead_letter"]
 _PREFIX: Final = "CloudPubSubDeadLetterSource"
 
 
-def dead_letter(message: Any, subscription: str, attempts: int) -> Any:
+def dead_letter(message: PubsubMessage, subscription: str, attempts: int) -> PubsubMessage:
     """Return a message to publish: data, attributes and ordering key, and where it comes from.
 
     Args:

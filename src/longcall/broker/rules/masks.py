@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import ProtoMessage
 
 __all__ = ["masked_update"]
 
+_M = TypeVar("_M", bound=ProtoMessage)
+
 
 def masked_update(
-    resource: Any,  # protobuf classes have no hints
-    update: Any,
+    resource: _M,
+    update: _M,
     paths: Sequence[str],
     *,
     mutable: Sequence[str],
     fixed: Sequence[str],
-) -> Any:
+) -> _M:
     """Return a copy of `resource` with the fields of `update` that `paths` name.
 
     Args:

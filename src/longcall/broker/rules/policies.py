@@ -6,7 +6,7 @@ Rests on the comments of `google/iam/v1/policy.proto`, and the page "Quotas and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from google.iam.v1.policy_pb2 import Policy
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -22,10 +22,10 @@ _MAX_MEMBERS: Final = 1500
 
 
 def updated_policy(
-    current: Any,  # protobuf classes have no hints
-    wanted: Any,
+    current: Policy,
+    wanted: Policy,
     paths: Sequence[str],
-) -> Any:
+) -> Policy:
     """Return what a policy becomes.
 
     Args:
@@ -60,7 +60,7 @@ def check_permissions(permissions: Sequence[str]) -> None:
             raise InvalidArgument(f"Invalid permission {permission[:100]!r}: it is empty or has a wildcard.")
 
 
-def _check_policy(policy: Any) -> None:
+def _check_policy(policy: Policy) -> None:
     if policy.version not in _VERSIONS:
         raise InvalidArgument(f"Invalid policy: version {policy.version} is none of 0, 1 and 3.")
     for binding in policy.bindings:

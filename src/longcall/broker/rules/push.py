@@ -7,10 +7,11 @@ this one takes `http` too: the endpoint is a program on the same machine.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import PushConfig, Subscription
 
 __all__ = ["VERSION_ATTRIBUTE", "check_push", "fill_push_defaults"]
 
@@ -22,7 +23,7 @@ _MAX_ENDPOINT_LENGTH: Final = 2048
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
-def fill_push_defaults(config: Any, *, former: Any = None) -> None:
+def fill_push_defaults(config: PushConfig, *, former: PushConfig | None = None) -> None:
     """Complete a `PushConfig` in place. One without an endpoint means pull, and has nothing else.
 
     Args:
@@ -36,7 +37,7 @@ def fill_push_defaults(config: Any, *, former: Any = None) -> None:
         config.attributes[VERSION_ATTRIBUTE] = said or _VERSIONS[0]
 
 
-def check_push(subscription: Any) -> None:
+def check_push(subscription: Subscription) -> None:
     """Return if a subscription can be pushed as it asks for, or does not ask.
 
     Raises:

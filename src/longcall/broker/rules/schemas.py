@@ -7,12 +7,13 @@ revision"; messages and details are the real service's, as far as they were reco
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from longcall._core.errors import LongcallError
 from longcall.broker.errors import InvalidArgument, NotFound
+from longcall.broker.protos import PubsubMessage, Schema, SchemaSettings
 from longcall.broker.rules.names import check_name
 from longcall.broker.wire import Wire
 
@@ -78,7 +79,7 @@ class CompiledSchema(Protocol):
         ...
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(schema: Schema) -> None:
     """Return if a schema that a client sent has a type and a size; its definition is not looked at yet.
 
     Raises:
@@ -94,7 +95,7 @@ def check_schema(schema: Any) -> None:
         )
 
 
-def check_settings(settings: Any) -> None:
+def check_settings(settings: SchemaSettings) -> None:
     """Return if a topic may have these schema settings; whether the schema is there is not looked at.
 
     Raises:
@@ -116,7 +117,7 @@ def split_revision(name: str) -> tuple[str, str]:
     return schema, revision_id
 
 
-def basic_view(schema: Any) -> Any:
+def basic_view(schema: Schema) -> Schema:
     """Return a schema without its definition."""
     basic = Wire.Schema()
     basic.CopyFrom(schema)
@@ -126,7 +127,7 @@ def basic_view(schema: Any) -> Any:
     return basic
 
 
-def descriptor_set_of(schema: Any) -> tuple[bytes, str] | None:
+def descriptor_set_of(schema: Schema) -> tuple[bytes, str] | None:
     """Return what a client has compiled itself, and the name of its message; None: there is a definition.
 
     Older releases of google-cloud-pubsub do not know the field.
@@ -137,7 +138,7 @@ def descriptor_set_of(schema: Any) -> tuple[bytes, str] | None:
     return compiled.compiled_bytes, compiled.root_message
 
 
-def stamped_message(message: Any, schema: Any, encoding: Encoding) -> Any:
+def stamped_message(message: PubsubMessage, schema: Schema, encoding: Encoding) -> PubsubMessage:
     """Return a message with the attributes that say what it was checked against.
 
     Rests on the page "Publish messages to a topic with a schema".
@@ -150,7 +151,7 @@ def stamped_message(message: Any, schema: Any, encoding: Encoding) -> Any:
     return stamped
 
 
-def failed_message(schema: Any, encoding: Encoding, why: str) -> InvalidArgument:
+def failed_message(schema: Schema, encoding: Encoding, why: str) -> InvalidArgument:
     """Return the refusal of a message, with the details that the real service sends.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from longcall.broker.errors import FailedPrecondition, InvalidArgument
+from longcall.broker.protos import CreateSnapshotRequest, Snapshot
 from longcall.broker.rules.durations import DAY_S
 from longcall.broker.rules.masks import masked_update
 from longcall.broker.rules.names import check_labels, check_name
@@ -17,7 +18,7 @@ _LIFETIME_S: Final = 7 * DAY_S
 _MIN_LIFETIME_S: Final = 3600.0
 
 
-def checked_snapshot(request: Any, *, topic: str, expire_s: float) -> Any:
+def checked_snapshot(request: CreateSnapshotRequest, *, topic: str, expire_s: float) -> Snapshot:
     """Return the snapshot that a `CreateSnapshotRequest` asks for.
 
     Raises:
@@ -44,7 +45,7 @@ def snapshot_lifetime_s(oldest_unacked_age_s: float) -> float:
     return lifetime_s
 
 
-def updated_snapshot(snapshot: Any, update: Any, paths: Sequence[str], *, now_s: float) -> Any:
+def updated_snapshot(snapshot: Snapshot, update: Snapshot, paths: Sequence[str], *, now_s: float) -> Snapshot:
     """Return a snapshot with the masked fields of `update`.
 
     Raises:

@@ -7,9 +7,10 @@ service's, as far as they were recorded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from longcall.broker.errors import InvalidArgument, Unimplemented
+from longcall.broker.protos import DeadLetterPolicy, RetryPolicy, Subscription, Topic
 from longcall.broker.rules.delivery import DeliveryRules, RetryDelays
 from longcall.broker.rules.durations import DAY_S, check_retention, go_duration
 from longcall.broker.rules.masks import masked_update
@@ -46,7 +47,7 @@ _MUTABLE: Final = (
 _OUTPUT: Final = ("detached", "state", "topic_message_retention_duration")
 
 
-def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
+def checked_subscription(subscription: Subscription, *, name_if_none: str) -> Subscription:
     """Return the subscription as it is created, with the defaults filled in.
 
     Args:
@@ -74,7 +75,9 @@ def checked_subscription(subscription: Any, *, name_if_none: str) -> Any:
     return created
 
 
-def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -> Any:
+def updated_subscription(
+    subscription: Subscription, update: Subscription, paths: Sequence[str]
+) -> Subscription:
     """Return a subscription with the masked fields of `update`.
 
     Raises:
@@ -88,7 +91,7 @@ def updated_subscription(subscription: Any, update: Any, paths: Sequence[str]) -
     return changed
 
 
-def with_topic_retention(subscription: Any, topic: Any) -> Any:
+def with_topic_retention(subscription: Subscription, topic: Topic) -> Subscription:
     """Return a subscription that shows for how long its topic keeps messages, if it does."""
     shown = Wire.Subscription()
     shown.CopyFrom(subscription)
@@ -98,14 +101,14 @@ def with_topic_retention(subscription: Any, topic: Any) -> Any:
     return shown
 
 
-def expires_after_s(subscription: Any) -> float | None:
+def expires_after_s(subscription: Subscription) -> float | None:
     """Return after how long without activity a subscription goes; None: never."""
     if not subscription.expiration_policy.HasField("ttl"):
         return None
     return seconds_of(subscription.expiration_policy.ttl)
 
 
-def delivery_rules(subscription: Any) -> DeliveryRules:
+def delivery_rules(subscription: Subscription) -> DeliveryRules:
     """Return how a subscription wants its messages. Without a retry policy they do not rest."""
     delays = RetryDelays()
     if subscription.HasField("retry_policy"):
@@ -122,7 +125,7 @@ def delivery_rules(subscription: Any) -> DeliveryRules:
     )
 
 
-def _check_values(subscription: Any) -> None:
+def _check_values(subscription: Subscription) -> None:
     check_labels(subscription.labels)
     _refuse_unavailable(subscription)
     if not 10 <= subscription.ack_deadline_seconds <= 600:
@@ -140,7 +143,7 @@ def _check_values(subscription: Any) -> None:
     check_push(subscription)
 
 
-def _refuse_unavailable(subscription: Any) -> None:
+def _refuse_unavailable(subscription: Subscription) -> None:
     """Say no to what would otherwise be silently ignored."""
     asked = {
         "bigquery_config": subscription.HasField("bigquery_config"),
@@ -167,7 +170,7 @@ def _check_ttl(ttl_s: float, retention_s: float) -> None:
         )
 
 
-def _fill_defaults(subscription: Any) -> None:
+def _fill_defaults(subscription: Subscription) -> None:
     if subscription.ack_deadline_seconds == 0:
         subscription.ack_deadline_seconds = _DEFAULT_ACK_DEADLINE_S
     if not subscription.HasField("message_retention_duration"):
@@ -183,7 +186,7 @@ def _fill_defaults(subscription: Any) -> None:
         subscription.dead_letter_policy.max_delivery_attempts = _ATTEMPTS[0]
 
 
-def _fill_backoff(policy: Any) -> None:
+def _fill_backoff(policy: RetryPolicy) -> None:
     for name, default_s in zip(("minimum_backoff", "maximum_backoff"), _DEFAULT_BACKOFF_S, strict=True):
         if not policy.HasField(name):
             set_seconds(getattr(policy, name), default_s)
@@ -199,7 +202,7 @@ def _check_backoff(delays: RetryDelays) -> None:
         raise InvalidArgument("The minimum backoff must not be greater than the maximum backoff.")
 
 
-def _check_dead_letters(policy: Any) -> None:
+def _check_dead_letters(policy: DeadLetterPolicy) -> None:
     check_name(policy.dead_letter_topic, "topics")
     least, most = _ATTEMPTS
     attempts = policy.max_delivery_attempts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from longcall.broker.errors import Unimplemented
+from longcall.broker.protos import Topic
 from longcall.broker.rules.durations import check_retention
 from longcall.broker.rules.masks import masked_update
 from longcall.broker.rules.names import check_labels, check_name
@@ -18,7 +19,7 @@ DELETED_TOPIC: Final = "_deleted-topic_"
 _MUTABLE: Final = ("labels", "message_retention_duration", "schema_settings")
 
 
-def checked_topic(topic: Any) -> Any:  # protobuf classes have no hints
+def checked_topic(topic: Topic) -> Topic:
     """Return the topic as it is created.
 
     Raises:
@@ -33,7 +34,7 @@ def checked_topic(topic: Any) -> Any:  # protobuf classes have no hints
     return created
 
 
-def updated_topic(topic: Any, update: Any, paths: Sequence[str]) -> Any:
+def updated_topic(topic: Topic, update: Topic, paths: Sequence[str]) -> Topic:
     """Return a topic with the masked fields of `update`.
 
     Raises:
@@ -44,7 +45,7 @@ def updated_topic(topic: Any, update: Any, paths: Sequence[str]) -> Any:
     return changed
 
 
-def _check_values(topic: Any) -> None:
+def _check_values(topic: Topic) -> None:
     check_labels(topic.labels)
     if topic.HasField("message_retention_duration"):
         check_retention(topic.message_retention_duration)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
+from longcall.airflow.route import PubSubRoute
 from longcall.contract import ContractError, JsonValue
 
 __all__ = ["CALL_XCOM_KEY", "CallRecord"]
@@ -23,6 +24,8 @@ class CallRecord:
         lasting: the inbox is shared and outlives the call.
         project_id: the project of topic and inbox.
         gcp_conn_id: the Google connection; not looked up when the Pub/Sub emulator is in use.
+        impersonation_chain: service accounts that lead to the one that uses Pub/Sub; empty: the connection's.
+        pubsub_endpoint: of Pub/Sub; None: the connection's, or Google's own.
         http_conn_id: the connection to the service, for cancelling.
         location: URL of the status resource; empty before the start and for a bare service.
         accepted_ms: how long the service took to accept; 0 before the start.
@@ -37,6 +40,8 @@ class CallRecord:
     lasting: bool
     project_id: str
     gcp_conn_id: str
+    impersonation_chain: tuple[str, ...] = ()
+    pubsub_endpoint: str | None = None
     http_conn_id: str = ""
     location: str = ""
     accepted_ms: int = 0
@@ -66,9 +71,14 @@ class CallRecord:
             is_signed=is_signed,
         )
 
+    @property
+    def route(self) -> PubSubRoute:
+        """The way to its inbox."""
+        return PubSubRoute(self.gcp_conn_id, tuple(self.impersonation_chain), self.pubsub_endpoint)
+
     def to_json(self) -> dict[str, JsonValue]:
         """Return the record as XCom and the trigger's arguments hold it."""
-        return asdict(self)
+        return asdict(self) | {"impersonation_chain": list(self.impersonation_chain)}
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -82,6 +92,8 @@ class CallRecord:
                 "call", f"expected the output of the step that created the inbox, not {value!r:.80}"
             )
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        if "impersonation_chain" in known:
+            known["impersonation_chain"] = tuple(known["impersonation_chain"])
         try:
             return cls(**known)
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""The routers of this process: one for each event loop and Google connection, shared by all triggers.
+"""The routers of this process: one for each event loop and way to Pub/Sub, shared by all triggers.
 
 A triggerer runs thousands of waits in one loop; they share one connection, and
 one stream for each distinct inbox. The last one to leave closes it.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from asgiref.sync import sync_to_async
 
 from longcall.airflow.connections import find_access
+from longcall.airflow.route import PubSubRoute
 from longcall.client import Router
 from longcall.transport.port import Transport
 
@@ -30,31 +31,32 @@ class SharedRouter:
     users: int = 0
 
 
-_routers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedRouter]] = (
+_routers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PubSubRoute, SharedRouter]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 @asynccontextmanager
-async def shared_router(gcp_conn_id: str) -> AsyncIterator[SharedRouter]:
-    """Use the running loop's router for a Google connection; the first to enter makes it.
+async def shared_router(route: PubSubRoute) -> AsyncIterator[SharedRouter]:
+    """Use the running loop's router for a way to Pub/Sub; the first to enter makes it.
 
     Raises:
         AirflowNotFoundException: the connection does not exist.
+        ContractError: it cannot be used.
     """
     routers = _routers.setdefault(asyncio.get_running_loop(), {})
-    if gcp_conn_id not in routers:
-        access = await sync_to_async(find_access)(gcp_conn_id)
-        if gcp_conn_id not in routers:  # another wait may have been quicker
+    if route not in routers:
+        access = await sync_to_async(find_access)(route)
+        if route not in routers:  # another wait may have been quicker
             transport = access.open()
-            routers[gcp_conn_id] = SharedRouter(router=Router(transport), transport=transport)
-    shared = routers[gcp_conn_id]
+            routers[route] = SharedRouter(router=Router(transport), transport=transport)
+    shared = routers[route]
     shared.users += 1
     try:
         yield shared
     finally:
         shared.users -= 1
         if shared.users == 0:
-            del routers[gcp_conn_id]
+            del routers[route]
             await shared.router.aclose()
             await shared.transport.aclose()

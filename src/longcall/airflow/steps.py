@@ -22,6 +22,7 @@ from longcall.airflow.errors import WaitFailed
 from longcall.airflow.identity import TaskTry, signing_key
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
+from longcall.airflow.route import PubSubRoute
 from longcall.airflow.service_hook import ServiceHook, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
@@ -82,11 +83,11 @@ def prepare(choice: InboxChoice, context: Context, *, number: int = 1) -> CallRe
     Raises:
         ContractError, TransportError: nothing is left behind.
     """
-    project = resolve_project(choice.project_id, gcp_conn_id=choice.gcp_conn_id)
+    project = resolve_project(choice.project_id, route=PubSubRoute(choice.gcp_conn_id))
     address = choice.address(
         project=project, labels=_labels(context), token=TaskTry.of(context).token(number)
     )
-    with InboxAdmin(find_access(choice.gcp_conn_id)) as inboxes:
+    with InboxAdmin(find_access(PubSubRoute(choice.gcp_conn_id))) as inboxes:
         inboxes.create(address.inbox)
     log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
     return CallRecord(
@@ -237,7 +238,7 @@ def delete_inbox(record: CallRecord) -> None:
     """
     if record.lasting:
         return
-    with InboxAdmin(find_access(record.gcp_conn_id)) as inboxes:
+    with InboxAdmin(find_access(record.route)) as inboxes:
         inboxes.delete(record.inbox)
     log.info("Deleted inbox %s", record.inbox)
 

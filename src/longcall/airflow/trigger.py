@@ -121,7 +121,7 @@ class CompletionTrigger(BaseTrigger):
             except LongcallError as error:
                 self.log.warning("The call %s could not be cancelled: %s", record.correlid, error)
         if not record.lasting:
-            async with shared_router(record.gcp_conn_id) as shared:
+            async with shared_router(record.route) as shared:
                 await self._delete_inbox(shared, record)
 
     async def _still_awaited(self, record: CallRecord) -> bool:
@@ -135,7 +135,7 @@ class CompletionTrigger(BaseTrigger):
     async def _wait(self, record: CallRecord) -> dict[str, JsonValue]:
         event: dict[str, JsonValue] = {"correlid": record.correlid}
         try:
-            async with shared_router(record.gcp_conn_id) as shared, self._warm_up():
+            async with shared_router(record.route) as shared, self._warm_up():
                 arrived = await self._receive_once(shared, record)
                 if arrived is None:
                     return event | {"status": EventStatus.TIMED_OUT}

@@ -87,15 +87,23 @@ class PubSubTransport:
     one for each 80 streams.
     """
 
-    def __init__(self, *, credentials: Credentials | None = None, emulator_host: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        credentials: Credentials | None = None,
+        emulator_host: str | None = None,
+        endpoint: str | None = None,
+    ) -> None:
         """Keep what is needed to connect; no I/O.
 
         Args:
             credentials: None: Application Default Credentials.
             emulator_host: `host:port` of an emulator, reached without TLS or credentials.
+            endpoint: `host` or `host:port` of Google Pub/Sub, e.g. a region's; None: the global one.
         """
         self._credentials = AnonymousCredentials() if emulator_host else credentials
         self._emulator_host = emulator_host
+        self._endpoint = endpoint
         self._publisher: PublisherAsyncClient | None = None
         self._subscriber: SubscriberAsyncClient | None = None
         self._streamers: list[_Streamer] = []
@@ -121,8 +129,13 @@ class PubSubTransport:
         return str(answer.message_ids[0])
 
     async def create_inbox(self, spec: InboxSpec) -> None:
-        """Create the subscription; see `Transport.create_inbox`."""
+        """Create the subscription; see `Transport.create_inbox`.
+
+        A lasting one is first looked for: it is there, as a rule, and then needs no right to create it.
+        """
         client = self._subscriber_client()
+        if spec.expires_after_s is None and await self._is_there(spec):
+            return
         wanted = Subscription(
             name=spec.name,
             topic=spec.topic,
@@ -142,6 +155,15 @@ class PubSubTransport:
                         subscription=spec.name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
                     )
                 _check_same(found, spec)
+
+    async def _is_there(self, spec: InboxSpec) -> bool:
+        with translated(spec.name), suppress(NotFound):
+            found = await self._subscriber_client().get_subscription(
+                subscription=spec.name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+            )
+            _check_same(found, spec)
+            return True
+        return False
 
     async def delete_inbox(self, name: str) -> None:
         """Delete the subscription; see `Transport.delete_inbox`."""
@@ -229,7 +251,11 @@ class PubSubTransport:
             raise TransportRefused("the transport was closed: make another")
         with translated("Pub/Sub"):
             if self._emulator_host is None:
-                return kind(credentials=self._credentials, channel=partial(_open_channel, kind))
+                return kind(
+                    host=self._endpoint or kind.DEFAULT_HOST,
+                    credentials=self._credentials,
+                    channel=partial(_open_channel, kind),
+                )
             channel = grpc.aio.insecure_channel(self._emulator_host, options=_EMULATOR_OPTIONS)
             return kind(channel=channel, credentials=self._credentials)
 

@@ -16,6 +16,7 @@ from longcall.client.errors import (
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
 from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Arrivals, Router
+from longcall.client.starting import StartAttempts
 from longcall.client.sync import Client
 from longcall.client.watching import CallWatch, Patience
 
@@ -44,6 +45,7 @@ __all__ = [
     "SharedInbox",
     "Signing",
     "StartAnswer",
+    "StartAttempts",
     "StartedCall",
     "completion_result",
     "fetch_result",

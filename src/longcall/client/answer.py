@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from longcall.client.errors import CallCancelled, CallFailed, CallRefused
+from longcall.client.starting import retry_after_s
 from longcall.contract import (
     Cancelled,
     ContractError,
@@ -60,9 +61,9 @@ def read_start_answer(*, status: int, headers: Mapping[str, str], body: bytes, u
     Raises:
         CallRefused: anything else. Retryable for 408, 425, 429 and 5xx.
     """
-    if not 200 <= status < 300:
-        raise refusal(status=status, body=body, url=url)
     said = {name.lower(): value for name, value in headers.items()}
+    if not 200 <= status < 300:
+        raise refusal(status=status, body=body, url=url, headers=said)
     location = said.get("location")
     return StartAnswer(
         location=urljoin(url, location) if location else None,
@@ -70,9 +71,19 @@ def read_start_answer(*, status: int, headers: Mapping[str, str], body: bytes, u
     )
 
 
-def refusal(*, status: int, body: bytes, url: str) -> CallRefused:
-    """Return the error for an answer that is no success, with what the service said and what to do."""
+def refusal(*, status: int, body: bytes, url: str, headers: Mapping[str, str] | None = None) -> CallRefused:
+    """Return the error for an answer that is no success, with what the service said and what to do.
+
+    Args:
+        status: the HTTP status.
+        body: as received.
+        url: where the answer came from.
+        headers: by lower-case name; None: they say nothing of when to ask again.
+    """
     problem = _problem(status, body)
+    after_s = retry_after_s(headers or {})
+    if after_s is None and problem.retry_after_ms is not None:
+        after_s = problem.retry_after_ms / 1000
     remedy = f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
     parts = urlsplit(url)
     # Query and user name may hold credentials, which no log may show.
@@ -83,6 +94,7 @@ def refusal(*, status: int, body: bytes, url: str) -> CallRefused:
         problem=problem,
         url=address,
         retryable=status >= 500 or status in _RETRYABLE,
+        retry_after_s=after_s,
     )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from longcall._core.clock import Clock
 from longcall._core.errors import LongcallError
-from longcall.client._backoff import Backoff
 from longcall.client._http import HttpAnswer, check_url, is_same_origin, send
 from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
@@ -356,10 +355,8 @@ class AsyncClient:
 
     async def _send_start(self, url: str, request: CallRequest, headers: Mapping[str, str]) -> HttpAnswer:
         target = url_with_correlation_id(url, request.correlation_id)
-        backoff = Backoff(
-            min_s=self._config.retry_min.total_seconds(), max_s=self._config.retry_max.total_seconds()
-        )
-        for attempt in range(1, self._config.start_attempts + 1):
+        attempts = self._config.new_start_attempts()
+        while True:
             try:
                 answer = await self._send(
                     "POST", target, {**headers, **request_headers(request)}, body=request.body
@@ -369,12 +366,11 @@ class AsyncClient:
                 )
                 return answer
             except CallError as error:
-                if not error.retryable or attempt == self._config.start_attempts:
+                pause_s = attempts.pause_s(error)
+                if pause_s is None:
                     raise
-                pause_s = backoff.pause_s()
                 log.info("Start of call %s: %s; again in %.1f s", request.correlation_id, error, pause_s)
                 await asyncio.sleep(pause_s)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], *, body: bytes = b""

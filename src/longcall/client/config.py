@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from longcall.client._unclaimed import HoldRules
 from longcall.client.results import ResultAccess
+from longcall.client.starting import StartAttempts
 from longcall.contract import ContractError
 
 __all__ = ["ClientConfig", "RouterConfig", "Signing"]
@@ -79,7 +80,7 @@ class ClientConfig:
         request_timeout: for each step of one HTTP request, where the client makes its own connections.
         start_attempts: how often the start is asked for, with the same id, before giving up.
         retry_min: pause before the second attempt; doubles, with jitter.
-        retry_max: the longest pause.
+        retry_max: the longest pause. A service that asks for a longer one (`Retry-After`) is not asked again.
         reconcile_interval: without news for so long, the service itself is asked how the call stands.
         heartbeat_timeout: without a sign of life for so long, neither a report nor a new heartbeat in the
             status resource, the call is given up. None: never. Services of this package send a heartbeat
@@ -115,3 +116,11 @@ class ClientConfig:
             raise ContractError("signing", f"one of {', '.join(get_args(Signing))}")
         if self.start_attempts < 1:
             raise ContractError("start_attempts", "at least 1")
+
+    def new_start_attempts(self) -> StartAttempts:
+        """Return the count of the attempts of one start."""
+        return StartAttempts(
+            attempts=self.start_attempts,
+            min_s=self.retry_min.total_seconds(),
+            max_s=self.retry_max.total_seconds(),
+        )

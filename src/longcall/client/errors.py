@@ -38,14 +38,25 @@ class CallRefused(CallError):
         status: the HTTP status.
         problem: what it said.
         url: where.
+        retry_after_s: how long it asks to wait before it is asked again, in seconds; None: it does not say.
     """
 
-    def __init__(self, message: str, *, status: int, problem: Problem, url: str, retryable: bool) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        problem: Problem,
+        url: str,
+        retryable: bool,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.problem = problem
         self.url = url
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
 
 
 class CallFailed(CallError):

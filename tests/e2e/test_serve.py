@@ -84,14 +84,15 @@ async def test_delete_ends_a_process_that_never_would(broker: str) -> None:
 
 
 async def test_killed_service_leaves_no_process_behind(broker: str) -> None:
-    for number in range(10):
-        with serving(broker, "--store", "memory") as service:
+    for _ in range(2):
+        with serving(broker, "--store", "memory", "--max-processes", "3") as service:
             async with calling(service, broker) as caller:
-                name = f"call-{number}"
-                await caller.start("/spin", name)
-                pid = await caller.worker(name)
+                for name in ("a", "b", "c"):
+                    await caller.start("/spin", name)
+                pids = [await caller.worker(name) for name in ("a", "b", "c")]
                 service.end(signal.SIGKILL)
-                wait_until_gone(pid)
+                for pid in pids:
+                    wait_until_gone(pid)
 
 
 async def test_stopping_service_lets_work_end_and_answers_meanwhile(broker: str, tmp_path: Path) -> None:
@@ -203,3 +204,12 @@ def test_port_in_use_is_one_clear_error() -> None:
 
 def test_port_variable_that_is_no_number_is_named_as_such() -> None:
     assert "--port" in _refused("workers:service", "--topic", TOPIC, PORT="http")
+
+
+async def test_head_without_end_is_refused(broker: str) -> None:
+    with serving(broker, "--store", "memory") as service:
+        async with AsyncClient(base_url=service.url) as http:
+            long, longer = ({"x-note": "n" * size} for size in (60_000, 1_000_000))
+            assert (await http.post("/echo?correlid=a", headers=long)).status_code == 202
+            assert (await http.post("/echo?correlid=b", headers=longer)).status_code == 400
+            assert (await http.get("/calls/b")).status_code == 404

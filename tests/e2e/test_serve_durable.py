@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from httpx2 import AsyncClient
 from tests.e2e.processes import wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Process, calling, serve_command, serving
 
+from longcall.cli.stack.ports import free_ports
 from longcall.contract import (
     CallState,
     CallStatus,
@@ -198,5 +202,38 @@ def test_second_service_on_one_store_is_refused_with_the_remedy(
     )
     assert done.returncode == 2
     assert f"process {running.popen.pid} works on" in done.stderr
+    assert "postgresql://" in done.stderr
     assert "--store of its own" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_of_several_uvicorn_workers_on_one_folder_one_serves_and_the_others_say_why(
+    broker: str, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text("from workers import service\n\napp = service.asgi()\n")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}:{HERE}",
+        "PUBSUB_EMULATOR_HOST": broker,
+        "LONGCALL_TOPIC": TOPIC,
+        "LONGCALL_STORE": str(tmp_path / "store"),
+    }
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--workers", "2", "--port", str(port)]
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        uvicorn = subprocess.Popen(  # noqa: ASYNC220 # it is started at once
+            command, env=environment, stderr=file, start_new_session=True
+        )
+    try:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as http, asyncio.timeout(WAIT_S):
+            while "works on" not in log.read_text():  # noqa: ASYNC110 # it is another process
+                await asyncio.sleep(0.1)
+            answers = await asyncio.gather(*(http.post("/echo?correlid=a", json=1) for _ in range(10)))
+            assert {answer.headers["location"] for answer in answers} == {"/calls/a"}
+            while (status := (await http.get("/calls/a")).json())["state"] != "succeeded":  # noqa: ASYNC110 # it is another process
+                await asyncio.sleep(0.1)
+            assert status["attempt"] == 1
+    finally:
+        os.killpg(uvicorn.pid, signal.SIGKILL)
+        uvicorn.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -99,10 +100,25 @@ async def test_result_counts_although_the_process_does_not_end_by_itself() -> No
     assert (await run("leaves_a_thread")).value() == "returned"
 
 
-async def _spinning(handler: str) -> tuple[asyncio.Task[Succeeded], int]:
+async def test_asynchronous_handler_may_have_a_process_of_its_own(tmp_path: Path) -> None:
+    assert (await run("awaits")).value() != os.getpid()
+    task, pid = await _spinning("awaits", json.dumps(str(tmp_path / "told")).encode())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, WAIT_S)
+    wait_until_gone(pid)
+    assert (tmp_path / "told").read_text() == "cancelled: True"
+
+
+async def test_cancellation_that_nobody_asked_for_is_a_failure() -> None:
+    with pytest.raises(CallFailed, match="CancelledError"):
+        await run("gives_up")
+
+
+async def _spinning(handler: str, body: bytes = b"") -> tuple[asyncio.Task[Succeeded], int]:
     """Start a handler that never ends; return its task and process id."""
     reported: asyncio.Queue[Progress | Log] = asyncio.Queue()
-    request = CallRequest(correlation_id="a")
+    request = CallRequest(correlation_id="a", body=body)
     task = asyncio.create_task(
         run_in_process(f"workers:{handler}", request, attempt=1, on_report=reported.put_nowait)
     )

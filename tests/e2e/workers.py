@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -95,6 +96,26 @@ def tells(call: Call) -> JsonValue:
             time.sleep(60)
     finally:
         Path(str(call.arguments)).write_text(f"cancelled: {call.cancelled}")
+
+
+@service.handler("/awaits", isolation="process")
+async def awaits(call: Call) -> JsonValue:
+    """Wait for ever where the arguments name a file, and say in it how the waiting ended."""
+    call.progress(0, message=str(os.getpid()))
+    if call.arguments is None:
+        await asyncio.sleep(0)
+        return os.getpid()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        Path(str(call.arguments)).write_text(f"cancelled: {call.cancelled}")  # noqa: ASYNC240 # it ends
+        raise
+    return None
+
+
+@service.handler("/gives-up", isolation="process")
+async def gives_up(call: Call) -> JsonValue:
+    raise asyncio.CancelledError
 
 
 @service.handler("/fails")

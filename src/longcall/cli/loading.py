@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from longcall._core.errors import LongcallError
 from longcall.cli import serve_command
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from longcall.service import Service, ServiceConfig
 
 __all__ = ["ServeError", "add_arguments", "config_of", "prepare", "service_of"]
+
+_DAY_S: Final = 24 * 3600.0
 
 
 class ServeError(LongcallError):
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drain",
         type=float,
         metavar="SECONDS",
-        help="how long running work may go on after SIGTERM (default: 10)",
+        help="how long running work may go on after SIGTERM (default: 5)",
     )
     parser.add_argument(
         "--reply-topic",
@@ -70,7 +72,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="json: one object a line, as Google Cloud Logging reads them (default: $LONGCALL_LOG_FORMAT, "
         "then text)",
     )
+    _add_limits(parser)
     serve_command.add_options(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--max-processes",
+        type=int,
+        metavar="N",
+        help="functions that run at once in processes of their own (default: the processors)",
+    )
+    group.add_argument(
+        "--max-waiting", type=int, metavar="N", help="calls that wait at most (default: 10000)"
+    )
+    group.add_argument(
+        "--keep-calls", type=int, metavar="N", help="ended calls that are remembered at most (default: 10000)"
+    )
+    group.add_argument(
+        "--keep-days", type=float, metavar="DAYS", help="for how long they are remembered (default: 7)"
+    )
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -99,7 +121,15 @@ def config_of(args: argparse.Namespace) -> ServiceConfig:
     from longcall.service import ServiceConfig
 
     config = ServiceConfig.from_env(os.environ, topic=args.topic, project=args.project)
-    given = {"drain_s": args.drain, "store": args.store, "takeover_s": args.takeover}
+    given = {
+        "drain_s": args.drain,
+        "store": args.store,
+        "takeover_s": args.takeover,
+        "max_processes": args.max_processes,
+        "max_waiting": args.max_waiting,
+        "max_ended": args.keep_calls,
+        "max_ended_age_s": None if args.keep_days is None else args.keep_days * _DAY_S,
+    }
     if args.reply_topic:
         given["reply_topics"] = tuple(args.reply_topic)
     return replace(config, **{name: value for name, value in given.items() if value is not None})

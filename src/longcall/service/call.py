@@ -108,7 +108,7 @@ class Call:
         except ContractError as error:
             raise CallFailed("Bad arguments", detail=str(error), code="arguments", retryable=False) from error
 
-    def progress(self, done: float, total: float | None = None, *, unit: str = "", message: str = "") -> None:
+    def progress(self, done: float, total: float | None = None, message: str = "", *, unit: str = "") -> None:
         """Tell the caller how far the work has come. Returns at once, in any thread of the handler's.
 
         A few reports a second are published at most; of more, the latest. A number that no progress can

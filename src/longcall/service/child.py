@@ -6,10 +6,12 @@ descriptor FD: any number of `{"progress"}` and `{"log"}`, then the result or th
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ctypes
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import operator
@@ -17,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Awaitable
 from datetime import datetime
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -74,10 +77,13 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
     try:
         handler = _handler(task)
         with joined_trace(LogContext.from_wire(task["about"]).traceparent):
-            succeeded = to_succeeded(cast("HandlerResult", invoke(handler, call)))
+            value = invoke(handler, call)
+            # SIGTERM's SystemExit ends the event loop, which cancels the handler, as in a task.
+            succeeded = to_succeeded(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
     except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
-    except Exception as error:  # the handler's border: whatever it raises fails its call
+    # The handler's border: whatever it raises fails its call.
+    except (Exception, asyncio.CancelledError) as error:
         log.exception("Call %s: the handler failed", request.correlation_id)
         return {"problem": failure_problem(error).to_wire()}
     finally:
@@ -86,6 +92,10 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
         "content_type": succeeded.content_type,
         "data_base64": base64.b64encode(succeeded.data).decode(),
     }
+
+
+async def _awaited(work: Awaitable[HandlerResult]) -> HandlerResult:
+    return await work
 
 
 def _handler(task: dict[str, JsonValue]) -> Handler:

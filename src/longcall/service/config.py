@@ -71,7 +71,7 @@ class ServiceConfig:
     progress_interval_s: float = 0.25
     max_interruptions: int = 5
     takeover_s: float = 30.0
-    drain_s: float = 10.0
+    drain_s: float = 5.0
     reply_topics: tuple[str, ...] = ()
     page: bool = True
     auth: AuthConfig = field(default_factory=AuthConfig)

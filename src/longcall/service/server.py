@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,8 +17,10 @@ from longcall.service.running import Running
 
 __all__ = ["serve", "work"]
 
-_SLOW_REQUEST_S = 5
+_SLOW_REQUEST_S: Final = 5
 """What a request that is being sent or answered gets when the service ends."""
+_MAX_HEAD_BYTES: Final = 64 * 1024
+"""Of a request's line and headers, in memory; if they have not ended then, the answer is 400."""
 
 
 def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started: Callable[[], None]) -> int:
@@ -41,6 +44,8 @@ def serve(app: Starlette, listener: socket.socket, *, log_level: str, on_started
         log_config=None,
         lifespan="off",  # entered below: what it raises is for the caller
         loop="asyncio",  # uvloop now and then finds a new child's input closed
+        http="h11",  # httptools, which may be installed, takes headers without end
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_graceful_shutdown=_SLOW_REQUEST_S,
     )
     server = _Server(config, app=app, on_started=on_started)

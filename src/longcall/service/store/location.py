@@ -75,8 +75,8 @@ def _lock(folder: Path) -> int:
         os.close(lock)
         raise ServiceConfigError(
             "store",
-            f"process {holder} works on {folder}, and one process alone may: end it, or give each service "
-            "a --store of its own",
+            f"process {holder} works on {folder}, and one process alone may: end it, give each service "
+            "a --store of its own, or let several share a postgresql://…",
         ) from error
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())

@@ -7,16 +7,31 @@ renders and serialises them, and returns them as one frozen value when the task 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from urllib.parse import urlencode
 
-from longcall.airflow.version_compat import BaseOperator
-from longcall.client import CallAddress, PerCallInbox, SharedInbox
+from longcall.airflow.version_compat import BaseOperator, Context, determine_kwargs
+from longcall.client import CallAddress, PerCallInbox, SharedInbox, StartAttempts
 from longcall.contract import ContractError, JsonValue, resource_path
 
-__all__ = ["InboxArguments", "InboxChoice", "StartArguments", "StartRequest", "take_arguments"]
+if TYPE_CHECKING:
+    from requests import Response
+
+__all__ = [
+    "InboxArguments",
+    "InboxChoice",
+    "ResultArguments",
+    "StartArguments",
+    "StartRequest",
+    "take_arguments",
+    "with_context",
+]
+
+_FIRST_RETRY_S: Final = 0.5
+_Returned = TypeVar("_Returned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,10 @@ class StartRequest:
         timeout: how long to wait for the completion; None: as long as it takes.
         heartbeat_timeout: how long to go without a sign of life; None: as long as it takes.
         signing: `auto`, `required` or `off`.
+        query: query parameters; None: those in `endpoint`.
+        response_check: told what the service answered; false: the call is not wanted. None: any 2xx will do.
+        start_attempts: how often to ask for the start, with the same id.
+        start_retry_max: the longest pause between two of them.
     """
 
     http_conn_id: str
@@ -82,6 +101,39 @@ class StartRequest:
     timeout: timedelta | None
     heartbeat_timeout: timedelta | None
     signing: str
+    query: Mapping[str, object] | None = None
+    response_check: Callable[[Response], object] | None = None
+    start_attempts: int = 1
+    start_retry_max: timedelta = timedelta(0)
+
+    @property
+    def target(self) -> str:
+        """The endpoint with its query.
+
+        Raises:
+            ContractError: the query says what the call itself has to say.
+        """
+        if not self.query:
+            return self.endpoint or ""
+        if not isinstance(self.query, Mapping):
+            raise ContractError("query", f"{{name: value}} is what it takes, not {self.query!r:.80}")
+        if "correlid" in self.query:
+            raise ContractError("query", "correlid is the call's own: leave it out")
+        path, _, given = (self.endpoint or "").partition("?")
+        return f"{path}?{given}{'&' if given else ''}{urlencode(self.query, doseq=True)}"
+
+    def new_attempts(self) -> StartAttempts:
+        """Return the count of the attempts of one start.
+
+        Raises:
+            ContractError: there is to be none.
+        """
+        if self.start_attempts < 1:
+            raise ContractError("start_attempts", "at least 1")
+        longest_s = self.start_retry_max.total_seconds()
+        return StartAttempts(
+            attempts=self.start_attempts, min_s=min(_FIRST_RETRY_S, longest_s), max_s=longest_s
+        )
 
 
 class InboxArguments(BaseOperator):
@@ -134,6 +186,13 @@ class StartArguments(BaseOperator):
         method: HTTP method of the request.
         data: the arguments. A JSON value is sent as JSON; text as it is.
         headers: additional request headers.
+        query: query parameters of the request; a list of values gives one for each.
+        response_check: called with the answer to the start (a `requests.Response`) and with what it names of
+            the task's context; if it returns something false, the call is cancelled and the try fails.
+        start_attempts: how often to ask for the start in one try, with the same id, when the service does not
+            answer or is busy (408, 425, 429, 5xx).
+        start_retry_max: the longest pause in between. Pauses begin with half a second and double; a service
+            that names one (`Retry-After`) is given it, unless it is longer: then the task's `retries` apply.
         timeout: how long to wait for the completion. `LongCallOperator`'s default is its `execution_timeout`,
             which Airflow itself does not apply to a deferred task in every version.
         heartbeat_timeout: how long to go without a sign of life of the call; then its service is asked, the
@@ -143,8 +202,8 @@ class StartArguments(BaseOperator):
             that does not is not called; `off`: any report is taken.
     """
 
-    template_fields: Sequence[str] = ("endpoint", "http_conn_id", "method", "data", "headers")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json"}
+    template_fields: Sequence[str] = ("endpoint", "http_conn_id", "method", "data", "headers", "query")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json", "headers": "json", "query": "json"}
 
     def __init__(
         self,
@@ -154,6 +213,10 @@ class StartArguments(BaseOperator):
         method: str = "POST",
         data: JsonValue | bytes = None,
         headers: dict[str, str] | None = None,
+        query: dict[str, Any] | None = None,
+        response_check: Callable[..., object] | None = None,
+        start_attempts: int = 5,
+        start_retry_max: timedelta = timedelta(minutes=1),
         timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
         signing: str = "auto",
@@ -165,11 +228,15 @@ class StartArguments(BaseOperator):
         self.method = method
         self.data = data
         self.headers = headers
+        self.query = query
+        self.response_check = response_check
+        self.start_attempts = start_attempts
+        self.start_retry_max = start_retry_max
         self.timeout = timeout
         self.heartbeat_timeout = heartbeat_timeout
         self.signing = signing
 
-    def _start_request(self, *, timeout: timedelta | None) -> StartRequest:
+    def _start_request(self, context: Context, *, timeout: timedelta | None) -> StartRequest:
         return StartRequest(
             http_conn_id=self.http_conn_id,
             endpoint=self.endpoint,
@@ -179,7 +246,41 @@ class StartArguments(BaseOperator):
             timeout=timeout,
             heartbeat_timeout=self.heartbeat_timeout,
             signing=self.signing,
+            query=self.query,
+            response_check=with_context(self.response_check, context),
+            start_attempts=self.start_attempts,
+            start_retry_max=self.start_retry_max,
         )
+
+
+class ResultArguments(BaseOperator):
+    """The part of an operator that returns the result.
+
+    Args:
+        result_handler: called in the worker with the result and with what it names of the task's context;
+            what it returns is the task's result. If it raises, the next try has the same result again.
+    """
+
+    def __init__(self, *, result_handler: Callable[..., JsonValue] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.result_handler = result_handler
+
+    def _handled(self, result: JsonValue, context: Context) -> JsonValue:
+        handler = with_context(self.result_handler, context)
+        return result if handler is None else handler(result)
+
+
+def with_context(
+    function: Callable[..., _Returned] | None, context: Context
+) -> Callable[[object], _Returned] | None:
+    """Bind what a function of one argument names of the task's context besides, as Airflow's operators do."""
+    if function is None:
+        return None
+
+    def bound(value: object) -> _Returned:
+        return function(value, **determine_kwargs(function, (value,), context))
+
+    return bound
 
 
 def take_arguments(part: type[BaseOperator], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,12 @@ from longcall.airflow.version_compat import AirflowException, AirflowFailExcepti
 __all__ = ["LoginFailed", "WaitFailed", "airflow_errors"]
 
 
+class AnswerRejected(LongcallError):
+    """The task's own check does not accept how the service answered the start. The call was cancelled."""
+
+    retryable = True
+
+
 class WaitFailed(LongcallError):
     """The triggerer could not wait for the call: its inbox is gone, or may not be read.
 

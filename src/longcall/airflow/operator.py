@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from longcall.airflow.arguments import InboxArguments, StartArguments
+from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
 from longcall.airflow.link import CallLink
@@ -30,7 +30,7 @@ from longcall.contract import JsonValue, Succeeded
 __all__ = ["LongCallOperator"]
 
 
-class LongCallOperator(InboxArguments, StartArguments):
+class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
     """Start work in a service, let go of the worker, and return the result when it is published.
 
     Mints a correlation id, creates the inbox, sends one quick request, defers. The triggerer waits on
@@ -42,7 +42,7 @@ class LongCallOperator(InboxArguments, StartArguments):
     comes after the service reported failure, or after a clear, starts afresh. Killing, clearing or timing
     out the task cancels the work.
 
-    The arguments are those of `InboxArguments` and `StartArguments`.
+    The arguments are those of `InboxArguments`, `StartArguments` and `ResultArguments`.
     """
 
     template_fields: Sequence[str] = (*InboxArguments.template_fields, *StartArguments.template_fields)
@@ -69,7 +69,7 @@ class LongCallOperator(InboxArguments, StartArguments):
             if event.get("status") != EventStatus.COMPLETED:
                 abandon(record)
             try:
-                return finish(event, context)
+                return self._handled(finish(event, context), context)
             except CallCancelled:
                 if record.number >= TaskTry.of(context).tries:
                     raise
@@ -84,7 +84,7 @@ class LongCallOperator(InboxArguments, StartArguments):
             remember(record, context)
             try:
                 record, status = start(
-                    record, self._start_request(timeout=self.timeout or self.execution_timeout)
+                    record, self._start_request(context, timeout=self.timeout or self.execution_timeout)
                 )
             except BaseException:
                 abandon(record)
@@ -100,7 +100,7 @@ class LongCallOperator(InboxArguments, StartArguments):
         completion = completion or look(record)
         if completion is None:
             self.defer(trigger=completion_trigger(record), method_name="execute_complete")
-        return take(record, completion)
+        return self._handled(take(record, completion), context)
 
     def on_kill(self) -> None:
         """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""

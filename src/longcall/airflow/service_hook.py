@@ -41,12 +41,14 @@ class StartedCall:
         accepted_ms: from the request to its answer.
         status: how the call stands; None: the answer does not say.
         is_signed: the service signs its reports.
+        response: the answer itself.
     """
 
     location: str
     accepted_ms: int
     status: CallStatus | None
     is_signed: bool
+    response: Response
 
 
 class ServiceHook:
@@ -80,6 +82,7 @@ class ServiceHook:
             accepted_ms=elapsed_ms,
             status=_status_in(response.content, correlation_id=request.correlation_id),
             is_signed=answer.is_signed,
+            response=response,
         )
 
     def status(self, location: str, *, timeout_s: float = _TIMEOUT_S) -> CallStatus | None:

@@ -18,15 +18,15 @@ from longcall._core.errors import LongcallError
 from longcall.airflow.arguments import InboxChoice, StartRequest
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
-from longcall.airflow.errors import WaitFailed
+from longcall.airflow.errors import AnswerRejected, WaitFailed
 from longcall.airflow.identity import TaskTry, signing_key
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.route import PubSubRoute
-from longcall.airflow.service_hook import ServiceHook, encode_arguments
+from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
-from longcall.client import CallTimeout, Signing
+from longcall.client import CallError, CallTimeout, Signing
 from longcall.contract import (
     CallRequest,
     CallStatus,
@@ -134,9 +134,7 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
         deadline=datetime.fromtimestamp(deadline_s, UTC) if deadline_s else None,
         signing_keys=keys,
     )
-    started = ServiceHook(request.http_conn_id).start(
-        call, method=request.method, endpoint=request.endpoint, headers=request.headers
-    )
+    started = _start_at_last(call, request)
     log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
     begun = record.started(
         http_conn_id=request.http_conn_id,
@@ -149,7 +147,32 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
     if request.signing == "required" and not begun.is_signed:
         abandon(begun)
         raise ContractError("signing", "required, and this service does not sign its reports")
+    _check_answer(begun, started, request)
     return begun, started.status
+
+
+def _start_at_last(call: CallRequest, request: StartRequest) -> StartedCall:
+    hook, target, attempts = ServiceHook(request.http_conn_id), request.target, request.new_attempts()
+    while True:
+        try:
+            return hook.start(call, method=request.method, endpoint=target, headers=request.headers)
+        except CallError as error:
+            pause_s = attempts.pause_s(error)
+            if pause_s is None:
+                raise
+            log.info("Start of call %s: %s; again in %.1f s", call.correlation_id, error, pause_s)
+            time.sleep(pause_s)
+
+
+def _check_answer(record: CallRecord, started: StartedCall, request: StartRequest) -> None:
+    try:
+        if request.response_check is None or request.response_check(started.response):
+            return
+    except BaseException:  # the author's own code may raise whatever Airflow knows, a skip for one
+        abandon(record)
+        raise
+    abandon(record)
+    raise AnswerRejected(f"response_check does not accept the answer {started.response.status_code}")
 
 
 def look(record: CallRecord) -> Completion | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from longcall.airflow.arguments import InboxArguments, StartArguments, take_arguments
+from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, take_arguments
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.link import CallLink
 from longcall.airflow.record import CallRecord
@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_PARTS: Final = (InboxArguments, StartArguments, ResultArguments)
+
+
 class CreateInboxOperator(InboxArguments):
     """Step 1: mint the correlation id and create the inbox. Returns the call, for the later steps."""
 
@@ -52,11 +55,13 @@ class StartCallOperator(StartArguments):
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
         with airflow_errors():
-            record, _ = start(CallRecord.from_json(self.call), self._start_request(timeout=self.timeout))
+            record, _ = start(
+                CallRecord.from_json(self.call), self._start_request(context, timeout=self.timeout)
+            )
             return record.to_json()
 
 
-class WaitForCompletionOperator(BaseOperator):
+class WaitForCompletionOperator(ResultArguments):
     """Step 3: wait, deferred, for the completion of a call that an earlier task started."""
 
     template_fields: Sequence[str] = ("call",)
@@ -81,7 +86,7 @@ class WaitForCompletionOperator(BaseOperator):
         with airflow_errors():
             if event.get("status") != EventStatus.COMPLETED:
                 abandon(CallRecord.from_json(self.call))
-            return finish(event, context)
+            return self._handled(finish(event, context), context)
 
 
 class DeleteInboxOperator(BaseOperator):
@@ -107,12 +112,12 @@ class LongCallTaskGroup(TaskGroup):
     """
 
     def __init__(self, group_id: str, **kwargs: Any) -> None:
-        inbox, request = (take_arguments(part, kwargs) for part in (InboxArguments, StartArguments))
+        inbox, request, result = (take_arguments(part, kwargs) for part in _PARTS)
         super().__init__(group_id=group_id, **kwargs)
         with self:
             create = CreateInboxOperator(task_id="create_subscription", **inbox)
             begin = StartCallOperator(task_id="start_call", call=create.output, **request)
-            wait = WaitForCompletionOperator(task_id="wait_for_completion", call=begin.output)
+            wait = WaitForCompletionOperator(task_id="wait_for_completion", call=begin.output, **result)
             delete = DeleteInboxOperator(task_id="delete_subscription", call=create.output)
             create >> begin >> wait >> delete.as_teardown(setups=create)
         self._wait = wait

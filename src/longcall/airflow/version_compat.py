@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Context, TaskGroup, XComArg
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
     from airflow.sdk.execution_time.xcom import XCom
 else:
@@ -28,6 +29,7 @@ else:
         TaskGroup,
         XCom,
         XComArg,
+        determine_kwargs,
     )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -48,6 +50,7 @@ __all__ = [
     "TriggerEvent",
     "XCom",
     "XComArg",
+    "determine_kwargs",
     "fernet_key",
     "load_across_tries",
     "load_xcom",

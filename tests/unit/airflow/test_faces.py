@@ -10,8 +10,14 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.serialization import serialized_objects
 
-from longcall.airflow import CreateInboxOperator, LongCallOperator, LongCallTaskGroup, StartCallOperator
-from longcall.airflow.arguments import InboxArguments, StartArguments
+from longcall.airflow import (
+    CreateInboxOperator,
+    LongCallOperator,
+    LongCallTaskGroup,
+    StartCallOperator,
+    WaitForCompletionOperator,
+)
+from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, with_context
 
 # Before Airflow 3.3 by another name.
 SERIALIZATION: Any = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
@@ -29,15 +35,21 @@ START: dict[str, Any] = {
     "method": "PUT",
     "data": {"n": 1},
     "headers": {"X-Team": "data"},
+    "query": {"model": "small"},
+    "response_check": bool,
+    "start_attempts": 2,
+    "start_retry_max": timedelta(seconds=3),
     "timeout": timedelta(hours=1),
     "heartbeat_timeout": timedelta(minutes=5),
     "signing": "required",
 }
+RESULT: dict[str, Any] = {"result_handler": str}
 CALL: dict[str, Any] = {"call": {"correlid": "lc-1"}}
 FACES: list[tuple[Any, dict[str, Any]]] = [
-    (LongCallOperator, INBOX | START),
+    (LongCallOperator, INBOX | START | RESULT),
     (CreateInboxOperator, INBOX),
     (StartCallOperator, START | CALL),
+    (WaitForCompletionOperator, CALL | RESULT),
 ]
 
 
@@ -50,7 +62,7 @@ def _kept(task: Any, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_these_are_all_arguments_there_are() -> None:
-    for part, expected in ((InboxArguments, INBOX), (StartArguments, START)):
+    for part, expected in ((InboxArguments, INBOX), (StartArguments, START), (ResultArguments, RESULT)):
         named = set(part.__init__.__annotations__) - {"kwargs", "return"}
         assert named == set(expected)
 
@@ -101,7 +113,21 @@ def test_argument_that_no_face_has_is_refused(make: Any) -> None:
 
 def test_task_group_hands_each_step_what_it_needs() -> None:
     with _dag():
-        group = LongCallTaskGroup("steps", tooltip="a call", **INBOX, **START)
+        group = LongCallTaskGroup("steps", tooltip="a call", **INBOX, **START, **RESULT)
     assert group.tooltip == "a call"
     assert _kept(group.children["steps.create_subscription"], INBOX) == INBOX
     assert _kept(group.children["steps.start_call"], START) == START
+    assert _kept(group.children["steps.wait_for_completion"], RESULT) == RESULT
+
+
+def test_callable_is_given_what_it_names_of_the_context() -> None:
+    def handler(result: object, ds: str, **others: object) -> str:
+        return f"{result} {ds} {sorted(others)}"
+
+    context: Any = {"ds": "2026-01-31", "run_id": "r"}
+    bound = with_context(handler, context)
+    assert bound is not None
+    assert bound("result") == "result 2026-01-31 ['run_id']"
+    only = with_context(lambda result: result, context)
+    assert only is not None
+    assert only("result") == "result"

@@ -1,14 +1,24 @@
-"""The Airflow provider: operator, task group, triggers. The only room that imports Airflow."""
+"""The Airflow provider: operator, task group, triggers. The only room that imports Airflow.
 
-from longcall.airflow.operator import LongCallOperator
-from longcall.airflow.task_group import (
-    CreateInboxOperator,
-    DeleteInboxOperator,
-    LongCallTaskGroup,
-    StartCallOperator,
-    WaitForCompletionOperator,
-)
-from longcall.airflow.trigger import CompletionTrigger
+Names are imported when they are first used: Airflow imports this package for `provider_info` while it reads
+its own configuration, when most of Airflow cannot be imported yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from longcall.airflow.operator import LongCallOperator
+    from longcall.airflow.task_group import (
+        CreateInboxOperator,
+        DeleteInboxOperator,
+        LongCallTaskGroup,
+        StartCallOperator,
+        WaitForCompletionOperator,
+    )
+    from longcall.airflow.trigger import CompletionTrigger
 
 __all__ = [
     "CompletionTrigger",
@@ -19,3 +29,19 @@ __all__ = [
     "StartCallOperator",
     "WaitForCompletionOperator",
 ]
+
+_HOMES: Final = {
+    "CompletionTrigger": "trigger",
+    "CreateInboxOperator": "task_group",
+    "DeleteInboxOperator": "task_group",
+    "LongCallOperator": "operator",
+    "LongCallTaskGroup": "task_group",
+    "StartCallOperator": "task_group",
+    "WaitForCompletionOperator": "task_group",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,38 @@
+"""What Airflow reads of the provider, and when."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from typing import Any
+
+import longcall.airflow
+from longcall.airflow.provider_info import get_provider_info
+
+
+def test_description_is_read_without_importing_airflow() -> None:
+    """Airflow reads it while it is being imported itself, for its configuration."""
+    code = "import sys, longcall.airflow.provider_info; sys.exit('airflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_class_that_airflow_shall_know_is_named() -> None:
+    info: dict[str, Any] = get_provider_info()
+    named = {
+        module
+        for kind in ("operators", "sensors", "triggers", "hooks")
+        for group in info.get(kind, [])
+        for module in group["python-modules"]
+    }
+    assert named
+    for module in pkgutil.iter_modules(longcall.airflow.__path__, "longcall.airflow."):
+        kinds = {
+            base.__name__
+            for value in vars(importlib.import_module(module.name)).values()
+            if isinstance(value, type) and value.__module__ == module.name
+            for base in value.__mro__
+        }
+        is_face = kinds & {"BaseOperator", "BaseTrigger"} and not module.name.endswith(".arguments")
+        assert (module.name in named) == bool(is_face), module.name

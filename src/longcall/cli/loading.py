@@ -64,6 +64,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a topic where requests may have reports published, or a beginning of some, with a * "
         "(default: $LONGCALL_REPLY_TOPICS, with commas between); repeatable",
     )
+    parser.add_argument(
+        "--results-url",
+        metavar="URL",
+        help="put results that are too large for a message below this URL (gs://bucket/folder, any that "
+        "fsspec knows), and publish where they lie (default: $LONGCALL_RESULTS_URL, then nowhere: such a "
+        "call fails)",
+    )
+    parser.add_argument(
+        "--result-limit",
+        type=int,
+        metavar="BYTES",
+        help="put results there that are larger than this (default: what a message takes, 9990000)",
+    )
+    parser.add_argument(
+        "--result-lifetime",
+        type=float,
+        metavar="SECONDS",
+        help="for how long results lie there (default: 604800, a week)",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--log-format",
@@ -129,6 +148,9 @@ def config_of(args: argparse.Namespace) -> ServiceConfig:
         "max_waiting": args.max_waiting,
         "max_ended": args.keep_calls,
         "max_ended_age_s": None if args.keep_days is None else args.keep_days * _DAY_S,
+        "results_url": args.results_url,
+        "result_limit_bytes": args.result_limit,
+        "result_lifetime_s": args.result_lifetime,
     }
     if args.reply_topic:
         given["reply_topics"] = tuple(args.reply_topic)

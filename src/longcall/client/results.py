@@ -65,15 +65,11 @@ class ResultAccess:
             if parts is None or not _names_a_place(parts):
                 raise ContractError("result_prefixes", f"{prefix!r} is no URL such as gs://bucket/results")
 
-    def check(self, reference: DataReference, *, now: datetime | None = None) -> str:
+    def check(self, reference: DataReference) -> str:
         """Return the prefix that allows a result to be fetched.
 
-        Args:
-            reference: where it lies.
-            now: aware; None: the system's clock.
-
         Raises:
-            ResultNotFetched: none does, or it is too large, has expired, or says too little to be checked.
+            ResultNotFetched: none does, or it is too large, or says too little to be checked.
         """
         shown = _shown(reference.url)
         prefix = next((prefix for prefix in self.prefixes if _lies_below(reference.url, prefix)), None)
@@ -89,8 +85,6 @@ class ResultAccess:
             raise ResultNotFetched(
                 f"the result lies at {shown}, and its digest names no SHA-256 to check it by", url=shown
             )
-        if reference.expires_time is not None and reference.expires_time <= (now or datetime.now(UTC)):
-            raise ResultNotFetched(f"the result at {shown} has expired", url=shown)
         return prefix
 
     def too_large(self, shown: str, size: str) -> ResultNotFetched:
@@ -111,7 +105,14 @@ def fetch_result(result: Succeeded, access: ResultAccess) -> Succeeded:
     if reference is None:
         return result
     prefix, shown = access.check(reference), _shown(reference.url)
-    data = _read(reference.url, prefix, access.max_bytes, shown)
+    try:
+        data = _read(reference.url, prefix, access.max_bytes, shown)
+    except ResultNotFetched as error:
+        # Not asked before: the service's clock is not ours.
+        if reference.expires_time is None or reference.expires_time > datetime.now(UTC):
+            raise
+        said = f"{error}; it was to lie there until {reference.expires_time:%Y-%m-%d %H:%M:%S} UTC"
+        raise ResultNotFetched(said, url=shown, retryable=error.retryable) from error
     if len(data) > access.max_bytes:
         raise access.too_large(shown, "more than it says")
     try:

@@ -21,6 +21,7 @@ from longcall.service.http import make_app
 from longcall.service.metrics import make_observer
 from longcall.service.observer import Observer
 from longcall.service.reports import Publisher
+from longcall.service.results import ResultFiles
 from longcall.service.running import Running
 from longcall.service.standstill import watching_for_standstill
 from longcall.service.store import CallStore, is_shared, open_store
@@ -67,6 +68,7 @@ def make_application(
                 clock=clock,
                 observer=observer,
                 tracing=tracing,
+                results=ResultFiles(calls, config, service=name, clock=clock),
             )
             service = Running(
                 Calls(calls, config=config, engine=engine, observer=observer, tracing=tracing),

@@ -14,6 +14,7 @@ from longcall.contract import (
     MAX_MESSAGE_BYTES,
     CallRequest,
     ContractError,
+    DataReference,
     JsonValue,
     Problem,
     Progress,
@@ -26,12 +27,14 @@ from longcall.service.wording import publishable
 
 __all__ = [
     "MAX_RESULT_BYTES",
+    "MAX_STORED_RESULT_BYTES",
     "Call",
     "Handler",
     "HandlerResult",
     "Result",
     "failure_problem",
     "to_succeeded",
+    "too_large",
 ]
 
 log = logging.getLogger(__name__)
@@ -39,20 +42,25 @@ log = logging.getLogger(__name__)
 MAX_RESULT_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
 """What Pub/Sub takes, less room for the attributes."""
 
+MAX_STORED_RESULT_BYTES: Final = 1_000_000_000
+"""What a service takes that has a place for large results: all of it is in memory for a while."""
+
 _MAX_TYPE_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A result that is not JSON.
+    """A result that is not JSON, or that lies elsewhere.
 
     Attributes:
-        data: as it shall stand on the wire, at most `MAX_RESULT_BYTES`.
+        data: as it shall stand on the wire, at most the call's `max_result_bytes`.
         content_type: its media type.
+        reference: where it lies, in place of `data`; who has put it there sees to its end, too.
     """
 
-    data: bytes
+    data: bytes = b""
     content_type: str = "application/octet-stream"
+    reference: DataReference | None = None
 
 
 class Call:
@@ -64,6 +72,7 @@ class Call:
         body: the arguments as they came.
         content_type: their media type; empty without a body.
         deadline: after which nobody waits for the answer; None: no such time.
+        max_result_bytes: a larger result fails the call.
     """
 
     def __init__(
@@ -74,7 +83,9 @@ class Call:
         on_progress: Callable[[Progress], None],
         log_writer: LogWriter,
         is_cancelled: Callable[[], bool] = lambda: False,
+        max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
+        self.max_result_bytes: int = max_result_bytes
         self.id: str = request.correlation_id
         self.attempt: int = attempt
         self.body: bytes = request.body
@@ -151,7 +162,7 @@ Handler: TypeAlias = Callable[..., HandlerResult] | Callable[..., Awaitable[Hand
 """Takes the call, or arguments out of its body: see `longcall.service.arguments`."""
 
 
-def to_succeeded(value: HandlerResult) -> Succeeded:
+def to_succeeded(value: HandlerResult, *, max_bytes: int) -> Succeeded:
     """Return what a handler returned as it is published.
 
     Raises:
@@ -159,28 +170,33 @@ def to_succeeded(value: HandlerResult) -> Succeeded:
     """
     try:
         if isinstance(value, Result):
-            succeeded = Succeeded(data=value.data, content_type=value.content_type)
             _check_result(value)
+            succeeded = Succeeded(data=value.data, content_type=value.content_type, reference=value.reference)
         else:
             succeeded = Succeeded.of(value)
-        if len(succeeded.data) > MAX_RESULT_BYTES:
-            raise ContractError(
-                "result",
-                f"{len(succeeded.data)} bytes, and a message takes {MAX_RESULT_BYTES}: "
-                "store it and return its address",
-            )
+        if len(succeeded.data) > max_bytes:
+            raise ContractError("result", too_large(f"{len(succeeded.data)} bytes", max_bytes))
     except ContractError as error:
         raise CallFailed("Bad result", detail=str(error), code="result", retryable=False) from error
     return succeeded
 
 
+def too_large(size: str, max_bytes: int) -> str:
+    """Return why a result is not taken, and what to do."""
+    if max_bytes <= MAX_RESULT_BYTES:
+        return f"{size}, and a message takes {max_bytes}: start the service with --results-url"
+    return f"{size}, and this service takes {max_bytes}: store it yourself, and return its address"
+
+
 def _check_result(result: Result) -> None:
     if not isinstance(result.data, bytes):
         raise ContractError("result", f"Result takes bytes, not {type(result.data).__name__}")
+    if result.reference is not None:
+        result.reference.check_complete()
     content_type = result.content_type
     if not (content_type.isascii() and content_type.isprintable() and len(content_type) <= _MAX_TYPE_LENGTH):
         raise ContractError("result", f"no media type: {content_type[:_MAX_TYPE_LENGTH]!r}")
-    if content_type == JSON_TYPE:
+    if content_type == JSON_TYPE and result.reference is None:
         decode_json(result.data, field="result")
 
 

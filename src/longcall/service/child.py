@@ -1,7 +1,8 @@
-"""The program of a child process: `python -m longcall.service.child FD` runs one handler and ends.
+"""The program of a child process: `python -m longcall.service.child FD SPILL` runs one handler and ends.
 
 Reads one line of JSON from its standard input, writes lines of JSON to the
 descriptor FD: any number of `{"progress"}` and `{"log"}`, then the result or the problem.
+A result that is too large for a line goes to the file of the descriptor SPILL.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from types import FrameType, ModuleType
 from typing import Final, NoReturn, cast
 
 from longcall._core.clock import SystemClock
-from longcall.contract import CallRequest, JsonValue
+from longcall.contract import CallRequest, JsonValue, Succeeded
+from longcall.contract.reference import reference_to_wire
 from longcall.service.answers import AnswerWriter
 from longcall.service.arguments import invoke
 from longcall.service.call import Call, Handler, HandlerResult, failure_problem, to_succeeded
@@ -41,6 +43,7 @@ log = logging.getLogger("longcall.service")
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDIN: Final = 0
+_MAX_LINE_BYTES: Final = 1_000_000
 _PROGRAM: Final = "__longcall_program__"
 _stopped = threading.Event()
 
@@ -66,6 +69,7 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
         content_type=str(task["content_type"]),
         deadline=datetime.fromisoformat(str(deadline)) if deadline else None,
     )
+    max_result_bytes = int(str(task["max_result_bytes"]))
     log_writer = LogWriter(answers.put, clock=SystemClock())
     call = Call(
         request,
@@ -73,13 +77,15 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
         on_progress=answers.put,
         log_writer=log_writer,
         is_cancelled=_stopped.is_set,
+        max_result_bytes=max_result_bytes,
     )
     try:
         handler = _handler(task)
         with joined_trace(LogContext.from_wire(task["about"]).traceparent):
             value = invoke(handler, call)
             # SIGTERM's SystemExit ends the event loop, which cancels the handler, as in a task.
-            succeeded = to_succeeded(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
+            result = asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
+        return _result_to_wire(to_succeeded(result, max_bytes=max_result_bytes))
     except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
     # The handler's border: whatever it raises fails its call.
@@ -88,10 +94,17 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
         return {"problem": failure_problem(error).to_wire()}
     finally:
         log_writer.end()
-    return {
-        "content_type": succeeded.content_type,
-        "data_base64": base64.b64encode(succeeded.data).decode(),
-    }
+
+
+def _result_to_wire(result: Succeeded) -> dict[str, JsonValue]:
+    wire: dict[str, JsonValue] = {"content_type": result.content_type}
+    if result.reference is not None:
+        return wire | {"reference": reference_to_wire(result.reference)}
+    if len(result.data) <= _MAX_LINE_BYTES:
+        return wire | {"data_base64": base64.b64encode(result.data).decode()}
+    with os.fdopen(int(sys.argv[2]), "wb") as spill:
+        spill.write(result.data)
+    return wire | {"spilled": len(result.data)}
 
 
 async def _awaited(work: Awaitable[HandlerResult]) -> HandlerResult:

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from longcall.contract import ContractError, resource_path
 from longcall.service.auth import AuthConfig
+from longcall.service.call import MAX_RESULT_BYTES, MAX_STORED_RESULT_BYTES
 from longcall.service.errors import ServiceConfigError
 
 __all__ = ["ServiceConfig"]
@@ -24,7 +25,10 @@ _COUNTS: Final = (
     "max_ended",
     "max_ended_bytes",
     "max_interruptions",
+    "result_limit_bytes",
 )
+_TIMES: Final = ("heartbeat_s", "progress_interval_s", "max_ended_age_s", "takeover_s", "result_lifetime_s")
+_RESULTS_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,10 @@ class ServiceConfig:
         drain_s: how long a stopping service lets running work go on.
         reply_topics: where else reports may go when a request asks for it: full paths of topics, a last `*`
             for any ending. None: nowhere else.
+        results_url: below which results are put that are too large for a message: any URL that fsspec knows.
+            Empty: nowhere, a result that is too large fails its call.
+        result_limit_bytes: a larger result is put there, at most what a message takes.
+        result_lifetime_s: for how long it lies there.
         page: whether a person may look at the calls, at `/calls/`; `auth` holds there, too.
         auth: who may call.
     """
@@ -73,6 +81,9 @@ class ServiceConfig:
     takeover_s: float = 30.0
     drain_s: float = 5.0
     reply_topics: tuple[str, ...] = ()
+    results_url: str = ""
+    result_limit_bytes: int = MAX_RESULT_BYTES
+    result_lifetime_s: float = 7 * 24 * 3600.0
     page: bool = True
     auth: AuthConfig = field(default_factory=AuthConfig)
 
@@ -81,11 +92,12 @@ class ServiceConfig:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ServiceConfigError(name, "at least 1")
-        for name in ("heartbeat_s", "progress_interval_s", "max_ended_age_s", "takeover_s"):
+        for name in _TIMES:
             if not getattr(self, name) > 0:
                 raise ServiceConfigError(name, "more than 0")
         if not 0 <= self.drain_s < math.inf:
             raise ServiceConfigError("drain_s", "0 or more seconds")
+        self._check_results()
         for pattern in self.reply_topics:
             if not _TOPIC_PATTERN.fullmatch(pattern):
                 raise ServiceConfigError("reply_topics", f"{pattern!r} is no projects/PROJECT/topics/TOPIC")
@@ -95,6 +107,20 @@ class ServiceConfig:
             raise ServiceConfigError(error.field, error.reason) from error
         if path != self.topic:
             raise ServiceConfigError("topic", "a full path: projects/PROJECT/topics/TOPIC")
+
+    def _check_results(self) -> None:
+        if self.result_limit_bytes > MAX_RESULT_BYTES:
+            raise ServiceConfigError("result_limit", f"at most {MAX_RESULT_BYTES}: no message takes more")
+        if not self.results_url:
+            if self.result_limit_bytes != MAX_RESULT_BYTES:
+                raise ServiceConfigError("result_limit", "needs --results-url, where larger results go")
+        elif not _RESULTS_URL.fullmatch(self.results_url) or "?" in self.results_url:
+            raise ServiceConfigError("results_url", "an absolute URL, such as gs://bucket/folder")
+
+    @property
+    def max_result_bytes(self) -> int:
+        """How large a result may be."""
+        return MAX_STORED_RESULT_BYTES if self.results_url else MAX_RESULT_BYTES
 
     def allows_reply_topic(self, topic: str) -> bool:
         """Tell whether a request may have its reports published there."""
@@ -114,8 +140,8 @@ class ServiceConfig:
     ) -> Self:
         """Read the environment; the arguments win.
 
-        It is `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`, `LONGCALL_AUTH…`
-        and `LONGCALL_REPLY_TOPICS`, with commas between.
+        It is `LONGCALL_TOPIC` (or `GCP_TOPIC`), `GOOGLE_CLOUD_PROJECT`, `LONGCALL_STORE`, `LONGCALL_AUTH…`,
+        `LONGCALL_RESULTS_URL`, and `LONGCALL_REPLY_TOPICS`, with commas between.
 
         Raises:
             ServiceConfigError: no topic, no project, names that cannot be any, or half of who may call.
@@ -137,5 +163,6 @@ class ServiceConfig:
             topic=path,
             store=environ.get("LONGCALL_STORE", ""),
             reply_topics=tuple(each.strip() for each in listed if each.strip()),
+            results_url=environ.get("LONGCALL_RESULTS_URL", ""),
             auth=AuthConfig.from_env(environ),
         )

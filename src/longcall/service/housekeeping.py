@@ -1,4 +1,4 @@
-"""Forgets ended calls beyond what is kept, now and then, so that the store stays bounded."""
+"""Forgets ended calls beyond what is kept, and deletes expired results, now and then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from longcall.service.config import ServiceConfig
 from longcall.service.errors import StoreUnavailable
+from longcall.service.results import ResultFiles
 from longcall.service.store import CallStore
 
 __all__ = ["Housekeeping"]
@@ -21,10 +22,12 @@ _ENDS: Final = 1000
 
 
 class Housekeeping:
-    """Keeps the store within the limits of the configuration."""
+    """Keeps the store, and the files of large results, within the limits of the configuration."""
 
-    def __init__(self, store: CallStore, config: ServiceConfig) -> None:
+    def __init__(self, store: CallStore, config: ServiceConfig, results: ResultFiles) -> None:
         """Do nothing yet."""
+        self._results = results
+        self._pause_s = min(_INTERVAL_S, config.max_ended_age_s, config.result_lifetime_s)
         self._store = store
         self._config = config
         self._ended = 0
@@ -50,7 +53,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(_INTERVAL_S, self._config.max_ended_age_s)):
+                async with asyncio.timeout(self._pause_s):
                     await self._due.wait()
             self._due.clear()
             try:
@@ -60,5 +63,6 @@ class Housekeeping:
                     max_bytes=self._config.max_ended_bytes,
                 ):
                     pass
+                await self._results.remove_expired()
             except StoreUnavailable as error:
                 log.error("Old calls are not removed: %s", error)

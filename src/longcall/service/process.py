@@ -1,8 +1,9 @@
 """Runs a synchronous handler in a child process that can be killed.
 
 The child is told what to run by one line of JSON on its standard input, and
-answers by lines of JSON on a pipe of its own; its output is the service's. No
-pickle anywhere. It leads a process group, so that what it starts ends with it.
+answers by lines of JSON on a pipe of its own, and a large result in a file that
+has no name; its output is the service's. No pickle anywhere. It leads a process
+group, so that what it starts ends with it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import operator
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +31,10 @@ from longcall.contract import (
     Succeeded,
     decode_json,
 )
+from longcall.contract.json import whole_number
 from longcall.contract.log import log_from_wire
 from longcall.contract.progress import progress_from_wire
+from longcall.contract.reference import reference_from_wire
 from longcall.service.call import Handler
 from longcall.service.errors import CallFailed, ServiceConfigError
 from longcall.service.logs import LogContext, LogSettings
@@ -78,7 +82,7 @@ def _home_of_main() -> str | None:
 
 
 async def run_in_process(
-    target: str, request: CallRequest, *, attempt: int, on_report: OnReport
+    target: str, request: CallRequest, *, attempt: int, on_report: OnReport, max_result_bytes: int
 ) -> Succeeded:
     """Run a handler in a child process. Cancelling stops it: SIGTERM, and SIGKILL five seconds later.
 
@@ -89,23 +93,25 @@ async def run_in_process(
         request: the call.
         attempt: which run this is.
         on_report: told what the handler reports.
+        max_result_bytes: a larger result fails the call.
 
     Raises:
         CallFailed: the handler raised, or its process died or could not be started.
     """
-    try:
-        reading, child = await _start()
-    except OSError as error:
-        raise CallFailed(
-            "The worker process did not start", detail=str(error.strerror), code="process-start"
-        ) from error
-    answers = asyncio.create_task(_read_answers(reading, on_report))
-    try:
-        await _send(child, _task_line(target, request, attempt))
-        outcome = await _outcome(child, answers)
-    finally:
-        answers.cancel()
-        await _end(child)
+    with tempfile.TemporaryFile() as spill:
+        try:
+            reading, child = await _start(spill.fileno())
+        except OSError as error:
+            raise CallFailed(
+                "The worker process did not start", detail=str(error.strerror), code="process-start"
+            ) from error
+        answers = asyncio.create_task(_read_answers(reading, spill.fileno(), on_report))
+        try:
+            await _send(child, _task_line(target, request, attempt, max_result_bytes))
+            outcome = await _outcome(child, answers)
+        finally:
+            answers.cancel()
+            await _end(child)
     if isinstance(outcome, Succeeded):
         return outcome
     if outcome is None:
@@ -114,14 +120,18 @@ async def run_in_process(
     raise CallFailed.of(outcome)
 
 
-async def _start() -> tuple[int, asyncio.subprocess.Process]:
-    """Start the child; return the end of the pipe where it answers, and the child."""
+async def _start(spill: int) -> tuple[int, asyncio.subprocess.Process]:
+    """Start the child; return the end of the pipe where it answers, and the child.
+
+    Args:
+        spill: of a file for a result that is too large for a line.
+    """
     reading, writing = os.pipe()
     try:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "longcall.service.child", str(writing)),
+            *(sys.executable, "-m", "longcall.service.child", str(writing), str(spill)),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=(writing,),
+            pass_fds=(writing, spill),
             start_new_session=True,
         )
     except BaseException:
@@ -132,7 +142,7 @@ async def _start() -> tuple[int, asyncio.subprocess.Process]:
     return reading, child
 
 
-def _task_line(target: str, request: CallRequest, attempt: int) -> bytes:
+def _task_line(target: str, request: CallRequest, attempt: int, max_result_bytes: int) -> bytes:
     task: dict[str, JsonValue] = {
         "target": target,
         "path": [entry for entry in sys.path if entry],
@@ -143,6 +153,7 @@ def _task_line(target: str, request: CallRequest, attempt: int) -> bytes:
         "body_base64": base64.b64encode(request.body).decode(),
         "deadline": request.deadline.isoformat() if request.deadline else None,
         "attempt": attempt,
+        "max_result_bytes": max_result_bytes,
     }
     return json.dumps(task).encode() + b"\n"
 
@@ -172,7 +183,7 @@ async def _outcome(
         exit_.cancel()
 
 
-async def _read_answers(reading: int, on_report: OnReport) -> Succeeded | Problem | None:
+async def _read_answers(reading: int, spill: int, on_report: OnReport) -> Succeeded | Problem | None:
     """Return the handler's outcome; None when the pipe ends without one."""
     stream = asyncio.StreamReader(limit=_LINE_LIMIT)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -191,15 +202,24 @@ async def _read_answers(reading: int, on_report: OnReport) -> Succeeded | Proble
             elif "problem" in answer:
                 return Problem.from_wire(answer["problem"])
             else:
-                return Succeeded(
-                    data=base64.b64decode(str(answer["data_base64"])),
-                    content_type=str(answer["content_type"]),
-                )
+                return await _read_result(answer, spill)
     except (ContractError, ValueError) as error:  # the handler itself has written to the pipe
         return Problem(title="The worker process answered nonsense", detail=str(error), code="process-answer")
     finally:
         transport.close()
     return None
+
+
+async def _read_result(answer: dict[str, JsonValue], spill: int) -> Succeeded:
+    content_type = str(answer["content_type"])
+    if "reference" in answer:
+        reference = answer["reference"]
+        assert isinstance(reference, dict)  # as above
+        return Succeeded(content_type=content_type, reference=reference_from_wire(reference))
+    if "spilled" in answer:
+        data = await asyncio.to_thread(os.pread, spill, whole_number(answer["spilled"]) or 0, 0)
+        return Succeeded(data=data, content_type=content_type)
+    return Succeeded(data=base64.b64decode(str(answer["data_base64"])), content_type=content_type)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -17,6 +17,7 @@ from longcall.service.handlers import HandlerSpec
 from longcall.service.log_lines import LogBuffer, LogWriter
 from longcall.service.process import run_in_process
 from longcall.service.reports import RunReports
+from longcall.service.results import ResultFiles
 from longcall.service.store import Assignment, CallStore
 
 __all__ = ["Run"]
@@ -42,7 +43,11 @@ class Run:
         reports: RunReports,
         clock: Clock,
         heartbeat_s: float,
+        results: ResultFiles,
+        max_result_bytes: int,
     ) -> None:
+        self._results = results
+        self._max_result_bytes = max_result_bytes
         self._spec = spec
         self._work = work
         self._store = store
@@ -81,7 +86,7 @@ class Run:
     async def _carry_out(self) -> Completion:
         beating = asyncio.create_task(self._beat())
         try:
-            return await self._work_off()
+            return await self._results.put(self._work, await self._work_off())
         except CallFailed as failure:
             return Failed(problem=failure.problem)
         # The handler's border: whatever goes wrong in running it fails its call, and ends nothing else.
@@ -97,7 +102,13 @@ class Run:
     async def _work_off(self) -> Succeeded:
         request, attempt = self._work.request, self._work.attempt
         if self._spec.isolation == "process":
-            return await run_in_process(self._spec.target, request, attempt=attempt, on_report=self._put)
+            return await run_in_process(
+                self._spec.target,
+                request,
+                attempt=attempt,
+                on_report=self._put,
+                max_result_bytes=self._max_result_bytes,
+            )
         log_writer = LogWriter(self._put_line, clock=self._clock)
         call = Call(
             request,
@@ -105,11 +116,12 @@ class Run:
             on_progress=self._put_from_anywhere,
             log_writer=log_writer,
             is_cancelled=self._early_end.done,
+            max_result_bytes=self._max_result_bytes,
         )
         try:
             value = invoke(self._spec.function, call, self._spec.arguments)
             assert inspect.isawaitable(value)  # only asynchronous handlers run as tasks
-            return to_succeeded(await value)
+            return to_succeeded(await value, max_bytes=self._max_result_bytes)
         finally:
             log_writer.end()
 

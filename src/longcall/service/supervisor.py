@@ -22,6 +22,7 @@ from longcall.service.logs import log_context
 from longcall.service.observer import Observer, report_kind
 from longcall.service.outbox import Outbox
 from longcall.service.reports import Publisher, RunReports
+from longcall.service.results import ResultFiles
 from longcall.service.run import Run
 from longcall.service.store import Assignment, CallStore
 from longcall.service.tracing import TracedWork, Tracing
@@ -59,6 +60,7 @@ class Supervisor:
         clock: Clock,
         observer: Observer,
         tracing: Tracing,
+        results: ResultFiles,
     ) -> None:
         """Start nothing yet.
 
@@ -71,7 +73,9 @@ class Supervisor:
             clock: the clocks to go by.
             observer: is told what happens to calls.
             tracing: makes a span of each attempt.
+            results: where large results go.
         """
+        self._results = results
         self.owner = secrets.token_hex(8)
         self.handlers = handlers
         self._store = store
@@ -125,7 +129,7 @@ class Supervisor:
         """Publish completions, and forget old calls; see `Workforce.lead`."""
         if self._outbox is None:
             self._outbox = Outbox(self._store, self._publisher, clock=self._clock, tracing=self._tracing)
-            self._housekeeping = Housekeeping(self._store, self._config)
+            self._housekeeping = Housekeeping(self._store, self._config, self._results)
             self._outbox.start()
             self._housekeeping.start()
 
@@ -206,6 +210,8 @@ class Supervisor:
             reports=reports,
             clock=self._clock,
             heartbeat_s=self._config.heartbeat_s,
+            results=self._results,
+            max_result_bytes=self._config.max_result_bytes,
         )
         task = asyncio.create_task(self._carry_out(work, run, reports, span))
         self._running[work.correlation_id] = _Running(spec=spec, run=run, task=task)

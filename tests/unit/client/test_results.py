@@ -169,14 +169,26 @@ def test_what_is_not_as_the_report_says_is_not_used(
         fetch_result(reference_to(url, said), ResultAccess(prefixes=(f"file://{tmp_path}",), max_bytes=100))
 
 
-def test_reference_without_a_digest_and_one_that_has_expired_are_not_fetched() -> None:
-    access, now = ResultAccess(prefixes=(BUCKET,)), datetime.now(UTC)
+def test_reference_without_a_digest_is_not_followed() -> None:
+    access = ResultAccess(prefixes=(BUCKET,))
 
     with pytest.raises(ResultNotFetched, match="SHA-256"):
         access.check(DataReference(url=f"{BUCKET}/x", size_bytes=1, digest="md5=:AAAA:"))
-    with pytest.raises(ResultNotFetched, match="expired"):
-        access.check(DataReference.of(DATA, url=f"{BUCKET}/x", expires_time=now), now=now)
-    access.check(DataReference.of(DATA, url=f"{BUCKET}/x", expires_time=now + timedelta(seconds=1)), now=now)
+
+
+def test_result_that_has_expired_is_fetched_while_it_is_there_and_then_its_error_says_so(
+    tmp_path: Path,
+) -> None:
+    url, ended = f"file://{tmp_path}/x", datetime.now(UTC) - timedelta(seconds=1)
+    result = Succeeded(reference=DataReference.of(DATA, url=url, expires_time=ended))
+    access = ResultAccess(prefixes=(f"file://{tmp_path}",))
+    write_file(url, DATA)
+    assert fetch_result(result, access).data == DATA
+
+    delete_file(url)
+
+    with pytest.raises(ResultNotFetched, match="was to lie there until"):
+        fetch_result(result, access)
 
 
 class Answers(BaseHTTPRequestHandler):

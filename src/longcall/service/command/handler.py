@@ -46,6 +46,11 @@ class CommandHandler:
             correlation_id=call.id, body=call.body, content_type=call.content_type, deadline=call.deadline
         )
         succeeded = await run_command(
-            self.spec, request, attempt=call.attempt, on_progress=on_progress, on_log=on_log
+            self.spec,
+            request,
+            attempt=call.attempt,
+            on_progress=on_progress,
+            on_log=on_log,
+            max_result_bytes=call.max_result_bytes,
         )
         return Result(data=succeeded.data, content_type=succeeded.content_type)

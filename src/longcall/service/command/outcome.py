@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final
 
 from longcall.contract import JSON_TYPE, ContractError, Succeeded, decode_json
-from longcall.service.call import MAX_RESULT_BYTES
+from longcall.service.call import too_large
 from longcall.service.command.lines import Line
 from longcall.service.errors import CallFailed
 
@@ -54,15 +54,14 @@ def not_started(program: str, number: int) -> CallFailed:
     )
 
 
-def result_of_file(data: bytes, *, content_type: str) -> Succeeded:
+def result_of_file(data: bytes, *, content_type: str, max_bytes: int) -> Succeeded:
     """Return what the result file holds: JSON if it is that, else text, else bytes; `content_type` wins.
 
     Raises:
-        CallFailed: it is larger than a message takes, or not the JSON it is said to be; not retryable.
+        CallFailed: it is larger than `max_bytes`, or not the JSON it is said to be; not retryable.
     """
-    if len(data) > MAX_RESULT_BYTES:
-        why = f"more than {MAX_RESULT_BYTES} bytes: store it elsewhere, and return its address"
-        raise _bad(why)
+    if len(data) > max_bytes:
+        raise _bad(too_large(f"more than {max_bytes} bytes", max_bytes))
     if content_type:
         if content_type == JSON_TYPE and not _is_json(data):
             raise _bad("the file is not JSON")

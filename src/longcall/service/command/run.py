@@ -80,6 +80,7 @@ async def run_command(
     attempt: int,
     on_progress: Callable[[Progress], None],
     on_log: OnLog,
+    max_result_bytes: int = MAX_RESULT_BYTES,
 ) -> Succeeded:
     """Run a command for a call. Cancelling stops it: SIGTERM to its group, SIGKILL after `spec.grace_s`.
 
@@ -91,6 +92,7 @@ async def run_command(
         attempt: which run this is.
         on_progress: told of each line of progress.
         on_log: told of every other line; those of standard error are warnings.
+        max_result_bytes: a larger result file fails the call.
 
     Raises:
         CallFailed: the command failed, or could not be started, or its result cannot be sent.
@@ -108,25 +110,25 @@ async def run_command(
         errors = _Output("warning", None, on_log)
         status = await _Process(spec, words, folder, variables).run(request.body, output, errors)
         check_exit(status, retry_statuses=spec.retry_statuses, last_words=str(errors.tail))
-        return await asyncio.to_thread(_result, spec, result_file, output.last)
+        return await asyncio.to_thread(_result, spec, result_file, output.last, max_result_bytes)
     finally:
         # Not awaited: a second cancellation must not leave it. The guard removes it if we are killed.
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _result(spec: CommandSpec, path: Path, last: Line | None) -> Succeeded:
+def _result(spec: CommandSpec, path: Path, last: Line | None, max_bytes: int) -> Succeeded:
     if spec.result == "none":
         return Succeeded.of(None)
-    data = None if spec.result == "last-line" else _read_result(path)
+    data = None if spec.result == "last-line" else _read_result(path, max_bytes)
     if data is not None:
-        return result_of_file(data, content_type=spec.result_type)
+        return result_of_file(data, content_type=spec.result_type, max_bytes=max_bytes)
     if spec.result == "file":
         why = "the command has not written the file $LONGCALL_RESULT"
         raise CallFailed("No result", detail=why, code="result", retryable=False)
     return result_of_line(last)
 
 
-def _read_result(path: Path) -> bytes | None:
+def _read_result(path: Path, max_bytes: int) -> bytes | None:
     """Return what the command wrote, a byte more than fits at most; None if it wrote nothing there."""
     try:
         # The command may have put anything there: a pipe must not block, a link must not lead us elsewhere.
@@ -139,7 +141,7 @@ def _read_result(path: Path) -> bytes | None:
         os.close(descriptor)
         raise _no_file("not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(MAX_RESULT_BYTES + 1)
+        return file.read(max_bytes + 1)
 
 
 def _no_file(why: str) -> CallFailed:

@@ -104,8 +104,11 @@ class _PageOfCalls:
         calls, name = self._calls(request), request.path_params["id"]
         try:
             call = await calls.get(name)
-            if "result" in request.query_params and isinstance(call.status.completion, Succeeded):
-                return _download(name, call.status.completion)
+            match call.status.completion:
+                case Succeeded(reference=None) as result if "result" in request.query_params:
+                    return _download(name, result)
+                case _:
+                    pass
             if "cancel" in request.query_params and not call.status.state.is_final:
                 return _html(self._renderer(request).cancellation(call))
             return _html(self._renderer(request).call(call, await calls.log_of(name)))

@@ -24,12 +24,14 @@ class Preview:
         is_cut: whether there is more.
         size: of the whole, in words.
         content_type: its media type; empty: not said.
+        url: where it lies, when it is by reference; empty: here.
     """
 
     text: str | None
     is_cut: bool
     size: str
     content_type: str
+    url: str = ""
 
 
 def duration(seconds: float) -> str:
@@ -67,6 +69,11 @@ def progress_text(progress: Progress) -> str:
 
 def preview(result: Succeeded) -> Preview:
     """Return what a person can be shown of a result."""
+    if result.reference is not None:
+        size = _size(result.reference.size_bytes or 0)
+        return Preview(
+            text=None, is_cut=False, size=size, content_type=result.content_type, url=result.reference.url
+        )
     try:
         value = result.value()
     except ContractError:  # it is not what its type says

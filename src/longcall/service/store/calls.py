@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -44,6 +45,7 @@ from longcall.contract.signing import MAX_SIGNING_KEYS
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
 from longcall.service.store.database import Database
+from longcall.service.store.files import expired_files, forget_files, note_file
 from longcall.service.store.levels import Levels, read_levels
 from longcall.service.store.log import LOG_BYTES, add_lines, forget_lines, read_lines
 from longcall.service.store.rows import (
@@ -394,6 +396,20 @@ class CallStore:
             return db.execute(delete(calls).where(calls.c.number.in_(numbers))).rowcount
 
         return await self._write(forget)
+
+    async def note_file(self, url: str, *, expires_time: datetime) -> None:
+        """Note that a result is about to be put at `url`, and until when it shall lie there."""
+        expires_s = expires_time.timestamp()
+        await self._write(lambda db: note_file(db, url, expires_s=expires_s))
+
+    async def expired_files(self) -> Sequence[str]:
+        """Return where results lie whose time is over; a hundred at most."""
+        now_s = self._now_s()
+        return await self._database.read(lambda db: expired_files(db, now_s=now_s))
+
+    async def forget_files(self, urls: Collection[str]) -> None:
+        """Forget where results lay that are deleted."""
+        await self._write(lambda db: forget_files(db, urls))
 
     async def _write(self, transaction: Callable[[Connection], T]) -> T:
         """Run a transaction, and tell who watches."""

@@ -21,6 +21,7 @@ from longcall.contract import (
     Succeeded,
 )
 from longcall.contract.progress import progress_from_wire, progress_to_wire
+from longcall.contract.reference import reference_from_wire, reference_to_wire
 from longcall.contract.signing import keys_from_header, keys_to_header
 from longcall.service.store.values import Assignment, CallSummary, Due, StoredCall
 
@@ -76,10 +77,13 @@ def completion_values(completion: Completion, *, sequence: int, now: datetime) -
         "body": None,
     }
     match completion:
+        case Succeeded(content_type=content_type, reference=reference) if reference is not None:
+            outcome: JsonValue = {"reference": reference_to_wire(reference)}
+            values |= {"result": b"", "result_type": content_type}
         case Succeeded(data=data, content_type=content_type):
             return values | {"result": data, "result_type": content_type, "kept_bytes": len(data)}
         case Failed(problem=problem):
-            outcome: JsonValue = problem.to_wire()
+            outcome = problem.to_wire()
         case Cancelled(detail=detail):
             outcome = {"detail": detail}
     return values | {"outcome": json.dumps(outcome)}
@@ -158,6 +162,9 @@ def _progress(row: Row[Any]) -> Progress | None:
 
 def _completion(row: Row[Any]) -> Completion | None:
     match row.state:
+        case CallState.SUCCEEDED if row.outcome is not None:
+            reference = reference_from_wire(json.loads(row.outcome)["reference"])
+            return Succeeded(content_type=row.result_type, reference=reference)
         case CallState.SUCCEEDED:
             return Succeeded(data=row.result, content_type=row.result_type)
         case CallState.FAILED:

@@ -36,9 +36,10 @@ __all__ = [
     "layout",
     "log_lines",
     "metadata",
+    "result_files",
 ]
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Rises when a table changes; an older program refuses a newer layout."""
 
 metadata: Final = MetaData()
@@ -110,6 +111,15 @@ log_lines: Final = Table(
     sqlite_with_rowid=False,
 )
 """What the runs of a call had to say: its last lines."""
+
+result_files: Final = Table(
+    "longcall_result_files",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("expires_s", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+"""Where large results lie, and until when. In here before they are written, so that none is forgotten."""
 
 # Written out, not bound: SQLite uses a partial index only where it sees the index's own condition.
 IS_WAITING: Final = calls.c.state == literal_column("'accepted'")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlencode
 
 from longcall.airflow.version_compat import BaseOperator, Context, determine_kwargs
-from longcall.client import CallAddress, PerCallInbox, SharedInbox, StartAttempts
+from longcall.client import CallAddress, PerCallInbox, ResultAccess, SharedInbox, StartAttempts
 from longcall.contract import ContractError, JsonValue, resource_path
 
 if TYPE_CHECKING:
@@ -259,11 +259,35 @@ class ResultArguments(BaseOperator):
     Args:
         result_handler: called in the worker with the result and with what it names of the task's context;
             what it returns is the task's result. If it raises, the next try has the same result again.
+        result_prefixes: URLs below which the worker fetches a result that the service has put elsewhere, such
+            as `gs://bucket/results`. None: nothing is fetched, and such a call fails its task.
+        max_result_bytes: a larger result is not fetched.
     """
 
-    def __init__(self, *, result_handler: Callable[..., JsonValue] | None = None, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("result_prefixes",)
+
+    def __init__(
+        self,
+        *,
+        result_handler: Callable[..., JsonValue] | None = None,
+        result_prefixes: Sequence[str] = (),
+        max_result_bytes: int = 100_000_000,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.result_handler = result_handler
+        self.result_prefixes = result_prefixes
+        self.max_result_bytes = max_result_bytes
+
+    def _result_access(self) -> ResultAccess:
+        """Return from where the result may be fetched.
+
+        Raises:
+            ContractError: a prefix is none.
+        """
+        prefixes = self.result_prefixes
+        listed = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
+        return ResultAccess(prefixes=listed, max_bytes=self.max_result_bytes)
 
     def _handled(self, result: JsonValue, context: Context) -> JsonValue:
         handler = with_context(self.result_handler, context)

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 
-from longcall.client import completion_result
-from longcall.contract import Completion, ContractError, JsonValue, Message, Report, decode_report
+from longcall.client import ResultAccess, completion_result, fetch_result
+from longcall.contract import (
+    Completion,
+    ContractError,
+    JsonValue,
+    Message,
+    Report,
+    Succeeded,
+    decode_report,
+)
 
 __all__ = [
     "COMPLETION_XCOM_KEY",
@@ -69,15 +78,19 @@ def stored_report(value: object, *, correlid: str) -> Report:
     return report
 
 
-def result_for_xcom(report: Report) -> JsonValue:
-    """Return the result that a completion carries, as downstream tasks will see it.
+def result_for_xcom(report: Report, access: ResultAccess) -> JsonValue:
+    """Return the result that a completion carries or refers to, as downstream tasks will see it.
 
     JSON stays JSON and text is text. Bytes that are neither become `{"data_base64": "…"}`.
 
     Raises:
         CallFailed: the service reported a failure.
         CallCancelled: the call was cancelled.
+        ResultNotFetched: the result lies elsewhere, and `access` does not allow it to be fetched, or it is
+            not there as the service said.
     """
+    if isinstance(report.body, Succeeded):
+        report = replace(report, body=fetch_result(report.body, access))
     result = completion_result(report)
     if isinstance(result, bytes):
         return {"data_base64": base64.b64encode(result).decode()}

@@ -45,7 +45,11 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
     The arguments are those of `InboxArguments`, `StartArguments` and `ResultArguments`.
     """
 
-    template_fields: Sequence[str] = (*InboxArguments.template_fields, *StartArguments.template_fields)
+    template_fields: Sequence[str] = (
+        *InboxArguments.template_fields,
+        *StartArguments.template_fields,
+        *ResultArguments.template_fields,
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = StartArguments.template_fields_renderers
     ui_color = "#d5e8f7"
     operator_extra_links = (CallLink(),)
@@ -69,7 +73,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
             if event.get("status") != EventStatus.COMPLETED:
                 abandon(record)
             try:
-                return self._handled(finish(event, context), context)
+                return self._handled(finish(event, context, self._result_access()), context)
             except CallCancelled:
                 if record.number >= TaskTry.of(context).tries:
                     raise
@@ -100,7 +104,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
         completion = completion or look(record)
         if completion is None:
             self.defer(trigger=completion_trigger(record), method_name="execute_complete")
-        return self._handled(take(record, completion), context)
+        return self._handled(take(record, completion, self._result_access()), context)
 
     def on_kill(self) -> None:
         """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""

@@ -26,7 +26,7 @@ from longcall.airflow.route import PubSubRoute
 from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
-from longcall.client import CallError, CallTimeout, Signing
+from longcall.client import CallError, CallTimeout, ResultAccess, Signing
 from longcall.contract import (
     CallRequest,
     CallStatus,
@@ -195,14 +195,15 @@ def look(record: CallRecord) -> Completion | None:
     return None
 
 
-def take(record: CallRecord, completion: Completion) -> JsonValue:
+def take(record: CallRecord, completion: Completion, access: ResultAccess) -> JsonValue:
     """Return the result of a call that the service itself says has ended, and delete its inbox.
 
     Raises:
         CallFailed, CallCancelled: what the service says.
+        ResultNotFetched: the result lies elsewhere, and could not or may not be fetched.
     """
     drop_inbox(record)
-    return result_for_xcom(status_report(record.correlid, completion, location=record.location))
+    return result_for_xcom(status_report(record.correlid, completion, location=record.location), access)
 
 
 def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> CompletionTrigger:
@@ -212,12 +213,13 @@ def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> Compl
     )
 
 
-def finish(event: Mapping[str, JsonValue], context: Context) -> JsonValue:
-    """Return the result that the trigger's event announces.
+def finish(event: Mapping[str, JsonValue], context: Context, access: ResultAccess) -> JsonValue:
+    """Return the result that the trigger's event announces; one that lies elsewhere is fetched.
 
     Raises:
         CallFailed, CallCancelled: what the service reported.
         CallTimeout: the deadline has passed.
+        ResultNotFetched: the result lies elsewhere, and could not or may not be fetched.
         WaitFailed: the inbox is gone or not to be read.
     """
     correlid = str(event.get("correlid"))
@@ -227,7 +229,7 @@ def finish(event: Mapping[str, JsonValue], context: Context) -> JsonValue:
             stored = event.get("completion") or ti.xcom_pull(
                 task_ids=ti.task_id, key=COMPLETION_XCOM_KEY, map_indexes=ti.map_index
             )
-            return result_for_xcom(stored_report(stored, correlid=correlid))
+            return result_for_xcom(stored_report(stored, correlid=correlid), access)
         case EventStatus.TIMED_OUT:
             raise CallTimeout(f"no completion of call {correlid} within the timeout")
         case _:

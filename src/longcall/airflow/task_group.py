@@ -64,7 +64,7 @@ class StartCallOperator(StartArguments):
 class WaitForCompletionOperator(ResultArguments):
     """Step 3: wait, deferred, for the completion of a call that an earlier task started."""
 
-    template_fields: Sequence[str] = ("call",)
+    template_fields: Sequence[str] = ("call", *ResultArguments.template_fields)
     operator_extra_links = (CallLink(),)
 
     def __init__(self, *, call: XComArg | dict[str, JsonValue], **kwargs: Any) -> None:
@@ -86,7 +86,7 @@ class WaitForCompletionOperator(ResultArguments):
         with airflow_errors():
             if event.get("status") != EventStatus.COMPLETED:
                 abandon(CallRecord.from_json(self.call))
-            return self._handled(finish(event, context), context)
+            return self._handled(finish(event, context, self._result_access()), context)
 
 
 class DeleteInboxOperator(BaseOperator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,10 @@ from longcall.airflow.completion import (
     status_report,
     stored_report,
 )
-from longcall.client import CallFailed
+from longcall.client import CallFailed, ResultAccess, ResultNotFetched
 from longcall.contract import (
     ContractError,
+    DataReference,
     Failed,
     Message,
     Problem,
@@ -61,14 +63,14 @@ def stored(body: ReportBody) -> object:
     ],
 )
 def test_result_is_what_downstream_tasks_can_store(body: ReportBody, result: object) -> None:
-    assert result_for_xcom(stored_report(stored(body), correlid="lc-1")) == result
+    assert result_for_xcom(stored_report(stored(body), correlid="lc-1"), ResultAccess()) == result
 
 
 def test_failure_is_raised_in_the_services_own_words() -> None:
     problem = Problem(title="Disk full", detail="on node 7", retryable=False)
 
     with pytest.raises(CallFailed, match="Disk full: on node 7") as caught:
-        result_for_xcom(stored_report(stored(Failed(problem=problem)), correlid="lc-1"))
+        result_for_xcom(stored_report(stored(Failed(problem=problem)), correlid="lc-1"), ResultAccess())
 
     assert not caught.value.retryable
 
@@ -81,4 +83,18 @@ def test_completion_of_another_call_is_refused() -> None:
 def test_what_the_status_resource_says_is_stored_as_a_report_is() -> None:
     report = status_report("lc-1", Succeeded.of(42), location="http://service/calls/lc-1")
     kept = message_to_json(encode_report(report))
-    assert result_for_xcom(stored_report(kept, correlid="lc-1")) == 42
+    assert result_for_xcom(stored_report(kept, correlid="lc-1"), ResultAccess()) == 42
+
+
+def test_result_that_lies_elsewhere_is_fetched_from_where_the_task_allows_and_else_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "result").write_bytes(b'{"rows": 12}')
+    reference = DataReference.of(b'{"rows": 12}', url=f"file://{tmp_path}/result")
+    kept = stored(Succeeded(reference=reference, content_type="application/json"))
+    report = stored_report(kept, correlid="lc-1")
+
+    assert result_for_xcom(report, ResultAccess(prefixes=(f"file://{tmp_path}",))) == {"rows": 12}
+    with pytest.raises(ResultNotFetched, match="result_prefixes") as caught:
+        result_for_xcom(report, ResultAccess())
+    assert not caught.value.retryable

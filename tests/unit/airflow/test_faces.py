@@ -43,7 +43,11 @@ START: dict[str, Any] = {
     "heartbeat_timeout": timedelta(minutes=5),
     "signing": "required",
 }
-RESULT: dict[str, Any] = {"result_handler": str}
+RESULT: dict[str, Any] = {
+    "result_handler": str,
+    "result_prefixes": ["gs://bucket/results"],
+    "max_result_bytes": 1000,
+}
 CALL: dict[str, Any] = {"call": {"correlid": "lc-1"}}
 FACES: list[tuple[Any, dict[str, Any]]] = [
     (LongCallOperator, INBOX | START | RESULT),

@@ -86,6 +86,14 @@ def test_four_visible_steps_answer_and_clean_up(stack: LocalStack, subscriptions
     results = stack.airflow.xcom("four_steps", run_id, "collect")
     assert results[0]["echo"]["n"] == 7
     assert subscriptions.names() == before
+    call = call_of(stack, "four_steps", run_id, "steps.wait_for_completion")
+    assert (call["state"], call["attempt"], call["service"]) == ("succeeded", 1, "/services/tests")
+    assert call["started_time"] < call["ended_time"]
+    completion = stack.airflow.xcom(
+        "four_steps", run_id, "steps.wait_for_completion", key="longcall_completion"
+    )
+    assert isinstance(completion, dict)
+    assert trace_of(completion["attributes"]["traceparent"]) == trace_of(call["traceparent"])
 
 
 def test_four_visible_steps_clean_up_after_a_failure(stack: LocalStack, subscriptions: Subscriptions) -> None:
@@ -153,6 +161,13 @@ def test_timeout_cancels_the_work_and_deletes_the_inbox(
     call = call_of(stack, "times_out", run_id)
     wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
     assert subscriptions.names() == before
+
+
+def trace_of(traceparent: str) -> str:
+    """Return the trace's id, from W3C Trace Context."""
+    found = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", traceparent)
+    assert found is not None, traceparent
+    return found[1]
 
 
 @pytest.fixture(scope="module")

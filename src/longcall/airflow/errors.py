@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from longcall._core.errors import LongcallError
 from longcall.airflow.version_compat import AirflowException, AirflowFailException, AirflowNotFoundException
+from longcall.client import CallFailed
 
 __all__ = ["LoginFailed", "WaitFailed", "airflow_errors"]
 
@@ -51,9 +52,22 @@ def airflow_errors() -> Iterator[None]:
         yield
     except LongcallError as error:
         kind = AirflowException if error.retryable else AirflowFailException
-        raise kind(str(error)) from error
+        raise kind(_said(error)) from error
     except AirflowNotFoundException as error:
         raise AirflowFailException(
             f"{error}: create it with `airflow connections add`, or name one that exists "
             "in http_conn_id or gcp_conn_id"
         ) from error
+
+
+def _said(error: LongcallError) -> str:
+    if not isinstance(error, CallFailed):
+        return str(error)
+    wait_ms = error.problem.retry_after_ms
+    if not error.retryable:
+        hint = "the service says that a retry does not help: the task's own retries are not used"
+    elif wait_ms is not None:
+        hint = f"a retry may help, says the service, after {wait_ms / 1000:g} s: see the task's retry_delay"
+    else:
+        hint = "a retry may help"
+    return f"The service reported a failure: {error} ({hint})"

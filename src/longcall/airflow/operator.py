@@ -73,7 +73,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
             if event.get("status") != EventStatus.COMPLETED:
                 abandon(record)
             try:
-                return self._handled(finish(event, context, self._result_access()), context)
+                return self._handled(finish(event, record, context, self._result_access()), context)
             except CallCancelled:
                 if record.number >= TaskTry.of(context).tries:
                     raise
@@ -88,7 +88,9 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
             remember(record, context)
             try:
                 record, status = start(
-                    record, self._start_request(context, timeout=self.timeout or self.execution_timeout)
+                    record,
+                    self._start_request(context, timeout=self.timeout or self.execution_timeout),
+                    context,
                 )
             except BaseException:
                 abandon(record)
@@ -104,7 +106,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
         completion = completion or look(record)
         if completion is None:
             self.defer(trigger=completion_trigger(record), method_name="execute_complete")
-        return self._handled(take(record, completion, self._result_access()), context)
+        return self._handled(take(record, completion, context, self._result_access()), context)
 
     def on_kill(self) -> None:
         """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""

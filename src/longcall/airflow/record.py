@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Self
 
 from longcall.airflow.route import PubSubRoute
-from longcall.contract import ContractError, JsonValue
+from longcall.contract import ContractError, JsonValue, Report
+from longcall.contract.instants import decode_instant, encode_instant
 
 __all__ = ["CALL_XCOM_KEY", "CallRecord"]
 
@@ -33,6 +35,12 @@ class CallRecord:
         number: which call of its task since the last clear, from 1.
         silence_s: without a sign of life for so long, it is given up; None: never.
         is_signed: its reports are signed, with the key that `identity.signing_key` returns.
+        traceparent: W3C Trace Context that went out with the request; empty: there was none.
+        started_time: when the service accepted, RFC 3339, as the other time; empty before that.
+        ended_time: when its completion was published; empty before its task knew of that.
+        state: how it ended: `succeeded`, `failed` or `cancelled`; empty before.
+        attempt: which run of the work ended it; 0: not known.
+        service: who said so: the CloudEvents source of the completion, or the status resource.
     """
 
     correlid: str
@@ -49,6 +57,12 @@ class CallRecord:
     number: int = 1
     silence_s: float | None = None
     is_signed: bool = False
+    traceparent: str = ""
+    started_time: str = ""
+    ended_time: str = ""
+    state: str = ""
+    attempt: int = 0
+    service: str = ""
 
     def started(
         self,
@@ -59,22 +73,42 @@ class CallRecord:
         deadline_s: float | None,
         silence_s: float | None,
         is_signed: bool,
+        traceparent: str,
     ) -> Self:
-        """Return the record of the call once its service has accepted it."""
+        """Return the record of the call once its service has accepted it: now."""
         return replace(
             self,
+            started_time=encode_instant(datetime.now(UTC), field="started_time"),
             http_conn_id=http_conn_id,
             location=location,
             accepted_ms=accepted_ms,
             deadline_s=deadline_s,
             silence_s=silence_s,
             is_signed=is_signed,
+            traceparent=traceparent,
         )
 
     @property
     def route(self) -> PubSubRoute:
         """The way to its inbox."""
         return PubSubRoute(self.gcp_conn_id, tuple(self.impersonation_chain), self.pubsub_endpoint)
+
+    def ended(self, report: Report) -> Self:
+        """Return the record of the call once its completion is known."""
+        return replace(
+            self,
+            ended_time=encode_instant(report.time or datetime.now(UTC), field="ended_time"),
+            state=type(report.body).__name__.lower(),
+            attempt=report.attempt or 0,
+            service=report.source,
+        )
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from `started_time` to now; None: it has not started."""
+        if not self.started_time:
+            return None
+        return (datetime.now(UTC) - decode_instant(self.started_time, field="started_time")).total_seconds()
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the record as XCom and the trigger's arguments hold it."""

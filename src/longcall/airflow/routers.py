@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from asgiref.sync import sync_to_async
 
 from longcall.airflow.connections import find_access
+from longcall.airflow.metrics import gauge_waits
 from longcall.airflow.route import PubSubRoute
 from longcall.client import Router
 from longcall.transport.port import Transport
@@ -52,11 +53,17 @@ async def shared_router(route: PubSubRoute) -> AsyncIterator[SharedRouter]:
             routers[route] = SharedRouter(router=Router(transport), transport=transport)
     shared = routers[route]
     shared.users += 1
+    _gauge(routers)
     try:
         yield shared
     finally:
         shared.users -= 1
+        _gauge(routers)
         if shared.users == 0:
             del routers[route]
             await shared.router.aclose()
             await shared.transport.aclose()
+
+
+def _gauge(routers: dict[PubSubRoute, SharedRouter]) -> None:
+    gauge_waits(sum(shared.users for shared in routers.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,16 +18,21 @@ _LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+_QUIET_S: Final = 300.0
+"""Without another line for so long, a heartbeat is shown: the last sign of life is never much older."""
 
 
 class ShownLines:
     """Turns the reports of one call into lines for a log: 200 at once, then 20 a second, and how many not.
+
+    A heartbeat is a line when there was none for five minutes.
 
     What comes from the service may be anything: no line of it looks like two, or like the log's own.
     """
 
     def __init__(self) -> None:
         self._budget = LineBudget()
+        self._shown_s = -math.inf
 
     def of(self, body: ReportBody, *, now_s: float) -> Iterator[tuple[int, str]]:
         """Yield lines with their levels of `logging`.
@@ -35,8 +41,11 @@ class ShownLines:
             body: what the service reports; of a completion only that it is one.
             now_s: the present on a clock that never goes back.
         """
+        if isinstance(body, Heartbeat) and now_s - self._shown_s < _QUIET_S:
+            return
         for level, text in _lines(body):
             if self._budget.allows(now_s=now_s):
+                self._shown_s = now_s
                 yield from self.end()
                 yield level, one_line(text, limit=MAX_LINE_LENGTH)
 
@@ -56,6 +65,6 @@ def _lines(body: ReportBody) -> Iterator[tuple[int, str]]:
             of_total = f" of {total:g}" if total is not None else ""
             yield logging.INFO, " ".join(filter(None, (f"Progress: {done:g}{of_total}", unit, message)))
         case Heartbeat():
-            pass
+            yield logging.INFO, "The service is at work: heartbeat"
         case _:
             yield logging.INFO, f"The service reports: {type(body).__name__.lower()}"

@@ -12,9 +12,10 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import get_args
+from typing import cast, get_args
 
 from longcall._core.errors import LongcallError
+from longcall.airflow import metrics
 from longcall.airflow.arguments import InboxChoice, StartRequest
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
@@ -24,6 +25,7 @@ from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.route import PubSubRoute
 from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
+from longcall.airflow.tracing import link_to_service, outgoing_traceparent
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
 from longcall.client import CallError, CallTimeout, ResultAccess, Signing
@@ -33,6 +35,7 @@ from longcall.contract import (
     Completion,
     ContractError,
     JsonValue,
+    Report,
     SigningKey,
     sanitize_label,
 )
@@ -115,7 +118,9 @@ def remember(record: CallRecord, context: Context) -> None:
         context["ti"].xcom_push(key=COMPLETION_XCOM_KEY, value={})
 
 
-def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallStatus | None]:
+def start(
+    record: CallRecord, request: StartRequest, context: Context
+) -> tuple[CallRecord, CallStatus | None]:
     """Send the quick request that starts the work; the same record again is the same call.
 
     The status tells a call that an earlier try has started from a new one; None: the service has none.
@@ -133,9 +138,11 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
         content_type=content_type,
         deadline=datetime.fromtimestamp(deadline_s, UTC) if deadline_s else None,
         signing_keys=keys,
+        traceparent=outgoing_traceparent(context),
     )
     started = _start_at_last(call, request)
     log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
+    metrics.count_started(context["ti"], accepted_ms=started.accepted_ms)
     begun = record.started(
         http_conn_id=request.http_conn_id,
         location=started.location,
@@ -143,6 +150,7 @@ def start(record: CallRecord, request: StartRequest) -> tuple[CallRecord, CallSt
         deadline_s=deadline_s,
         silence_s=request.heartbeat_timeout.total_seconds() if request.heartbeat_timeout else None,
         is_signed=bool(keys) and started.is_signed,
+        traceparent=call.traceparent,
     )
     if request.signing == "required" and not begun.is_signed:
         abandon(begun)
@@ -195,7 +203,7 @@ def look(record: CallRecord) -> Completion | None:
     return None
 
 
-def take(record: CallRecord, completion: Completion, access: ResultAccess) -> JsonValue:
+def take(record: CallRecord, completion: Completion, context: Context, access: ResultAccess) -> JsonValue:
     """Return the result of a call that the service itself says has ended, and delete its inbox.
 
     Raises:
@@ -203,7 +211,8 @@ def take(record: CallRecord, completion: Completion, access: ResultAccess) -> Js
         ResultNotFetched: the result lies elsewhere, and could not or may not be fetched.
     """
     drop_inbox(record)
-    return result_for_xcom(status_report(record.correlid, completion, location=record.location), access)
+    report = status_report(record.correlid, completion, location=record.location)
+    return _conclude(record, report, context, access)
 
 
 def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> CompletionTrigger:
@@ -213,7 +222,9 @@ def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> Compl
     )
 
 
-def finish(event: Mapping[str, JsonValue], context: Context, access: ResultAccess) -> JsonValue:
+def finish(
+    event: Mapping[str, JsonValue], record: CallRecord, context: Context, access: ResultAccess
+) -> JsonValue:
     """Return the result that the trigger's event announces; one that lies elsewhere is fetched.
 
     Raises:
@@ -222,23 +233,37 @@ def finish(event: Mapping[str, JsonValue], context: Context, access: ResultAcces
         ResultNotFetched: the result lies elsewhere, and could not or may not be fetched.
         WaitFailed: the inbox is gone or not to be read.
     """
-    correlid = str(event.get("correlid"))
+    correlid, ti = str(event.get("correlid")), context["ti"]
     match event.get("status"):
         case EventStatus.COMPLETED:
-            ti = context["ti"]
             stored = event.get("completion") or ti.xcom_pull(
                 task_ids=ti.task_id, key=COMPLETION_XCOM_KEY, map_indexes=ti.map_index
             )
-            return result_for_xcom(stored_report(stored, correlid=correlid), access)
+            return _conclude(record, stored_report(stored, correlid=correlid), context, access)
         case EventStatus.TIMED_OUT:
+            metrics.count_ended(ti, "timed_out", duration_s=record.duration_s)
             raise CallTimeout(f"no completion of call {correlid} within the timeout")
         case _:
+            metrics.count_ended(ti, "lost", duration_s=record.duration_s)
             raise WaitFailed(str(event.get("error")), retryable=bool(event.get("retryable")))
+
+
+def _conclude(record: CallRecord, report: Report, context: Context, access: ResultAccess) -> JsonValue:
+    """Record in XCom, metrics and trace how a call ended; return its result or raise its error."""
+    ended = record.ended(report)
+    context["ti"].xcom_push(key=CALL_XCOM_KEY, value=ended.to_json())
+    how = cast("metrics.Ended", ended.state)
+    metrics.count_ended(context["ti"], how, duration_s=ended.duration_s)
+    link_to_service(report.traceparent)
+    if ended.state != "succeeded" and record.location:
+        log.info("Call %s: its history and log are at %s", record.correlid, record.location)
+    return result_for_xcom(report, access)
 
 
 def abandon(record: CallRecord) -> None:
     """Cancel the work and delete the inbox of a call that nobody waits for; log what is left."""
     if record.location:
+        metrics.count_cancel_request()
         try:
             if ServiceHook(record.http_conn_id).cancel(record.location):
                 log.info("Call %s: the service was asked to cancel it", record.correlid)

@@ -55,9 +55,8 @@ class StartCallOperator(StartArguments):
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
         with airflow_errors():
-            record, _ = start(
-                CallRecord.from_json(self.call), self._start_request(context, timeout=self.timeout)
-            )
+            request = self._start_request(context, timeout=self.timeout)
+            record, _ = start(CallRecord.from_json(self.call), request, context)
             return record.to_json()
 
 
@@ -84,9 +83,10 @@ class WaitForCompletionOperator(ResultArguments):
     def execute_complete(self, context: Context, event: Mapping[str, JsonValue]) -> JsonValue:
         """Return the result, or raise what the service reported."""
         with airflow_errors():
+            record = CallRecord.from_json(self.call)
             if event.get("status") != EventStatus.COMPLETED:
-                abandon(CallRecord.from_json(self.call))
-            return self._handled(finish(event, context, self._result_access()), context)
+                abandon(record)
+            return self._handled(finish(event, record, context, self._result_access()), context)
 
 
 class DeleteInboxOperator(BaseOperator):

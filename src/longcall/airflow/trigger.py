@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from longcall._core.errors import LongcallError
 from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json, status_report
 from longcall.airflow.identity import signing_key
+from longcall.airflow.metrics import count_cancel_request, count_reconciled
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
@@ -115,6 +116,7 @@ class CompletionTrigger(BaseTrigger):
             return
         self.log.info("The task was ended by a user: cancelling the call %s", record.correlid)
         if record.location:
+            count_cancel_request()
             try:
                 taken = await sync_to_async(ServiceHook(record.http_conn_id).cancel)(record.location)
                 self.log.info("The service %s the cancellation", "took" if taken else "did not take")
@@ -208,6 +210,7 @@ class CompletionTrigger(BaseTrigger):
                         return await self._keep(news.message, record, arrival=news)
                     self._show(news.report)
                 else:
+                    count_reconciled()
                     report = status_report(record.correlid, news, location=record.location)
                     return await self._keep(encode_report(report), record)
 

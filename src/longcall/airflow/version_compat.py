@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
     from airflow.sdk.execution_time.xcom import XCom
+    from airflow.sdk.observability.stats import Stats
 else:
     from airflow.providers.common.compat.sdk import (
         AirflowException,
@@ -26,6 +27,7 @@ else:
         BaseOperator,
         BaseOperatorLink,
         Context,
+        Stats,
         TaskGroup,
         XCom,
         XComArg,
@@ -45,6 +47,7 @@ __all__ = [
     "BaseOperatorLink",
     "BaseTrigger",
     "Context",
+    "Stats",
     "TaskGroup",
     "TaskKey",
     "TriggerEvent",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from longcall.airflow.record import CallRecord
-from longcall.contract import ContractError
+from longcall.contract import ContractError, Report, Succeeded
 
 RECORD = CallRecord(
     correlid="lc-1",
@@ -24,6 +25,32 @@ RECORD = CallRecord(
 
 def test_record_survives_json() -> None:
     assert CallRecord.from_json(json.loads(json.dumps(RECORD.to_json()))) == RECORD
+
+
+def test_record_tells_how_the_call_went() -> None:
+    started = RECORD.started(
+        http_conn_id="service",
+        location="http://service/calls/lc-1",
+        accepted_ms=12,
+        deadline_s=None,
+        silence_s=None,
+        is_signed=True,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+    assert (started.state, started.ended_time) == ("", "")
+    assert RECORD.duration_s is None
+    assert started.duration_s is not None
+    assert started.duration_s >= 0
+
+    time = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    body = Succeeded.of({"a secret": "result"})
+    ended = started.ended(
+        Report(correlation_id="lc-1", body=body, source="/services/digits", time=time, attempt=2)
+    )
+    assert (ended.state, ended.attempt, ended.service) == ("succeeded", 2, "/services/digits")
+    assert ended.ended_time == "2026-01-31T12:00:00.000000Z"
+    assert CallRecord.from_json(json.loads(json.dumps(ended.to_json()))) == ended
+    assert "a secret" not in str(ended)
 
 
 def test_member_of_a_newer_version_is_ignored() -> None:

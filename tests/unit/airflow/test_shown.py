@@ -14,7 +14,7 @@ from longcall.contract import Accepted, Heartbeat, Log, LogLine, Progress, Repor
     ("body", "shown"),
     [
         (Accepted(), [(logging.INFO, "The service reports: accepted")]),
-        (Heartbeat(), []),
+        (Heartbeat(), [(logging.INFO, "The service is at work: heartbeat")]),
         (Progress(done=3), [(logging.INFO, "Progress: 3")]),
         (
             Progress(done=3, total=10.5, unit="models", message="deep\nINFO forged"),
@@ -38,3 +38,11 @@ def test_of_too_many_lines_the_number_is_shown() -> None:
     assert len(list(shown.of(flood, now_s=2.0))) == 39
     assert [text for _, text in shown.end()] == ["(961 lines of the service left out)"]
     assert list(shown.end()) == []
+
+
+def test_heartbeat_is_shown_only_where_nothing_else_was_for_a_while() -> None:
+    shown = ShownLines()
+    times = [0.0, 30.0, 290.0, 310.0, 340.0, 900.0]
+    assert [len(list(shown.of(Heartbeat(), now_s=now_s))) for now_s in times] == [1, 0, 0, 1, 0, 1]
+    list(shown.of(Progress(done=1), now_s=1000.0))
+    assert list(shown.of(Heartbeat(), now_s=1290.0)) == []

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from google.api_core.exceptions import InvalidArgument
 from tests.airflow.runs import call_of, run, state_at_the_service, succeed, tries, wait_until
 
 from longcall.cli.stack import LocalStack
+from longcall.contract import Message, SigningKey, sign
 
 if TYPE_CHECKING:
     from tests.airflow.conftest import Subscriptions
@@ -259,7 +261,32 @@ def test_triggerer_killed_while_waiting_loses_nothing(
     assert subscriptions.names() == before
 
 
-def test_forged_completion_resumes_nobody(stack: LocalStack, subscriptions: Subscriptions) -> None:
+def hostile_reports(correlid: str) -> list[dict[str, str]]:
+    """What somebody might publish who knows the id: the attributes of each report; six are well made."""
+    succeeded = {
+        "correlid": correlid,
+        "ce-type": "longcall.call.succeeded.v1",
+        "ce-source": "/services/tests",
+    }
+    signed_by_another = sign(Message(data=b"forged", attributes=succeeded), [SigningKey.new()]).attributes
+    return [
+        {"correlid": correlid},
+        succeeded | {"ce-id": f"{correlid}/1/2"},
+        succeeded | {"ce-id": f"{correlid}/1/2"},
+        succeeded | {"ce-attempt": "0"},
+        succeeded | {"ce-attempt": "99"},
+        succeeded | {"ce-dataref": "file:///etc/passwd"},
+        dict(signed_by_another),
+        succeeded | {"ce-attempt": "first"},
+        succeeded | {"ce-dataref": ""},
+        {"correlid": correlid, "ce-type": "longcall.call.failed.v1"},
+        {"correlid": correlid, "ce-type": "longcall.call.exploded.v9"},
+        {"correlid": "nobody-waits-for-this"},
+        {"ce-type": "longcall.call.succeeded.v1"},
+    ]
+
+
+def test_hostile_reports_resume_nobody(stack: LocalStack, subscriptions: Subscriptions) -> None:
     """Somebody who may publish on the topic, and knows the id, cannot speak for the service."""
     before = subscriptions.names()
     run_id = stack.airflow.trigger("released")
@@ -268,11 +295,13 @@ def test_forged_completion_resumes_nobody(stack: LocalStack, subscriptions: Subs
     wait_until(lambda: state_at_the_service(call) == "running", "the service works")
 
     assert stack.airflow.task_links("released", run_id, "call") == {"Call": call["location"]}
-    for attributes in ({}, {"ce-type": "longcall.call.succeeded.v1", "ce-id": f"{call['correlid']}/1/2"}):
-        subscriptions.publish("reports", b"forged", correlid=call["correlid"], **attributes)
+    for attributes in hostile_reports(call["correlid"]):
+        subscriptions.publish("reports", b"forged", **attributes)
+    with pytest.raises(InvalidArgument):
+        subscriptions.publish("reports", bytes(10_000_001), correlid=call["correlid"])
     wait_until(
-        lambda: stack.airflow.task_log("released", run_id, "call").count("did not sign") == 2,
-        "the forged completions are left out",
+        lambda: stack.airflow.task_log("released", run_id, "call").count("did not sign") == 6,
+        "the forged completions are left out, each once",
     )
     httpx2.post(f"{stack.service_url}/release?correlid=release-{call['correlid']}", trust_env=False)
 
@@ -280,3 +309,4 @@ def test_forged_completion_resumes_nobody(stack: LocalStack, subscriptions: Subs
     assert stack.airflow.xcom("released", run_id, "call") == "released"
     assert subscriptions.names() == before
     assert "whsec_" not in str(call)
+    assert "left out on the way: 6 unsigned" in stack.airflow.task_log("released", run_id, "call")

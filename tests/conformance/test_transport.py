@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from longcall.contract import Message, correlation_filter, inbox_filter
+from longcall.contract import MAX_MESSAGE_BYTES, Message, correlation_filter, inbox_filter
 from longcall.transport import (
     InboxConflict,
     InboxNotFound,
@@ -293,6 +293,11 @@ async def test_missing_topic_is_named(system: System) -> None:
         await system.transport.publish(missing, Message(data=b"x"))
     with pytest.raises(TopicNotFound, match="no-such-topic"):
         await system.transport.create_inbox(system.spec(topic=missing))
+
+
+async def test_message_that_pubsub_does_not_take_is_refused(system: System) -> None:
+    with pytest.raises(TransportRefused):
+        await system.transport.publish(system.topic, Message(data=bytes(MAX_MESSAGE_BYTES + 1)))
 
 
 async def test_creating_a_topic_twice_changes_nothing(system: System) -> None:

@@ -205,6 +205,9 @@ class CompletionTrigger(BaseTrigger):
                 news = await watch.next()
                 if isinstance(news, Arrival):
                     if is_completion(news.report.body):
+                        if watch.left_out:
+                            said = ", ".join(f"{n} {why}" for why, n in sorted(watch.left_out.items()))
+                            self.log.info("Reports that were left out on the way: %s", said)
                         for level, text in self._shown.end():
                             self.log.log(level, "%s", text)
                         return await self._keep(news.message, record, arrival=news)

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from longcall._core.errors import LongcallError
 from longcall.client._unclaimed import GivenUp, HoldRules, UnclaimedReports
 from longcall.contract import Message, Report, is_completion
-from longcall.contract.signing import SIGNATURE_ATTRIBUTE
+from longcall.contract.signing import SIGNATURE_ATTRIBUTE, content_digest
 from longcall.transport.port import Delivery
 
 __all__ = ["Due", "Handed", "RoutingTable", "Waiter"]
@@ -215,5 +215,8 @@ def _remember(memory: OrderedDict[str, None], identity: str) -> None:
 def _identity(report: Report, message: Message) -> str:
     """Return what a report that was published twice, or delivered twice, has in common."""
     name = f"{report.source}\n{report.id}" if report.id else message.message_id
-    # A forged one must not stand in for the genuine one of its name.
-    return f"{report.correlation_id}\n{name}\n{message.attributes.get(SIGNATURE_ATTRIBUTE, '')}"
+    signature = message.attributes.get(SIGNATURE_ATTRIBUTE, "")
+    if signature:
+        # A forged one must not stand in for the genuine one, whose name and signature it may have copied.
+        signature += f"\n{content_digest(message)}"
+    return f"{report.correlation_id}\n{name}\n{signature}"

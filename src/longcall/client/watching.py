@@ -3,6 +3,9 @@
 Push for speed, pull for certainty. A completion that got lost on its way is found by asking the status
 resource: soon after a wait begins, for it may go on where another was broken off; when there was no news
 for a while; and when the inbox is gone.
+
+Anybody who may publish on the topic can put something into an inbox. What is not the service's, or comes
+from an attempt that another has superseded, is left out: it is logged, counted, and resumes nobody.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -17,7 +21,16 @@ from typing import Final, TypeAlias
 from longcall._core.errors import LongcallError
 from longcall.client.errors import CallSilent, CallTimeout
 from longcall.client.router import Arrival, Arrivals
-from longcall.contract import BadSignature, CallStatus, Completion, SigningKey, verify
+from longcall.contract import (
+    BadSignature,
+    CallStatus,
+    Completion,
+    Progress,
+    Report,
+    SigningKey,
+    is_completion,
+    verify,
+)
 from longcall.transport import InboxNotFound
 from longcall.transport.errors import TransportError
 
@@ -53,7 +66,11 @@ class Patience:
 
 
 class CallWatch:
-    """The reports of one call, one after the other."""
+    """The reports of one call, one after the other.
+
+    Attributes:
+        left_out: how many reports were left out, by reason: `unsigned`, `superseded`, `outdated`.
+    """
 
     def __init__(
         self,
@@ -73,7 +90,10 @@ class CallWatch:
             patience: how long to go without news.
             signing_keys: take no report that none of them has signed; none: take any.
         """
+        self.left_out: Counter[str] = Counter()
         self._signing_keys = signing_keys
+        self._attempt = 0
+        self._progress = (0, 0)
         self._arrivals = arrivals
         self._correlation_id = correlation_id
         self._ask = ask
@@ -112,22 +132,44 @@ class CallWatch:
                 return arrival
 
     async def _genuine(self) -> Arrival:
-        """Wait for the next report that is signed as it should be; set aside what is not."""
+        """Wait for the next report that counts; leave out what does not."""
         while True:
             arrival = await anext(self._arrivals)
-            if not self._signing_keys:
+            if self._is_signed(arrival) and self._is_current(arrival.report):
                 return arrival
-            try:
-                verify(arrival.message, self._signing_keys)
-            except BadSignature as error:
-                log.warning(
-                    "Call %s: a report that its service did not sign is left out: %s",
-                    self._correlation_id,
-                    error,
-                )
-                await self._drop(arrival)
-            else:
-                return arrival
+            await self._drop(arrival)
+
+    def _is_signed(self, arrival: Arrival) -> bool:
+        if not self._signing_keys:
+            return True
+        try:
+            verify(arrival.message, self._signing_keys)
+        except BadSignature as error:
+            self.left_out["unsigned"] += 1
+            log.warning(
+                "Call %s: a report that its service did not sign is left out: %s", self._correlation_id, error
+            )
+            return False
+        return True
+
+    def _is_current(self, report: Report) -> bool:
+        """Tell whether no later attempt is known than the report's, and no later progress than its own."""
+        attempt, sequence = report.attempt or self._attempt, report.sequence or 0
+        if attempt < self._attempt:
+            self.left_out["superseded"] += 1
+            log.log(
+                logging.WARNING if is_completion(report.body) else logging.DEBUG,
+                "Call %s: a %s report of attempt %d is left out, for attempt %d has superseded it",
+                *(self._correlation_id, type(report.body).__name__.lower(), attempt, self._attempt),
+            )
+            return False
+        self._attempt = attempt
+        if isinstance(report.body, Progress) and report.sequence is not None:
+            if (attempt, sequence) < self._progress:
+                self.left_out["outdated"] += 1
+                return False
+            self._progress = (attempt, sequence)
+        return True
 
     async def _drop(self, arrival: Arrival) -> None:
         try:
@@ -167,6 +209,7 @@ class CallWatch:
         self._unanswered = 0
         if status is None or status.correlation_id != self._correlation_id:
             return None
+        self._attempt = max(self._attempt, status.attempt)
         # Compared with itself alone: the service's clock is not ours.
         life = (status.state, status.attempt, status.heartbeat_time, status.progress)
         if life != self._life:

@@ -32,6 +32,7 @@ __all__ = [
     "SIGNATURE_ATTRIBUTE",
     "BadSignature",
     "SigningKey",
+    "content_digest",
     "keys_from_header",
     "keys_to_header",
     "sign",
@@ -144,6 +145,11 @@ def verify(message: Message, keys: Sequence[SigningKey]) -> None:
             if hmac.compare_digest(word.encode(errors="replace"), expected.encode()):
                 return
     raise BadSignature("made with another key, or of another report")
+
+
+def content_digest(message: Message) -> str:
+    """Return what two messages share that say the same, as far as signatures cover it."""
+    return hashlib.sha256(_signed(message)).hexdigest()
 
 
 def _signed(message: Message) -> bytes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from longcall._core.clock import Clock, SystemClock
-from longcall.contract import CORRELATION_ATTRIBUTE, Message
+from longcall.contract import CORRELATION_ATTRIBUTE, MAX_MESSAGE_BYTES, Message
 from longcall.transport.errors import (
     InboxConflict,
     InboxNotFound,
@@ -93,6 +93,8 @@ class MemoryBackend:
         self._check_topic(topic)
         if not (message.data or message.attributes):
             raise TransportRefused("a message needs data or an attribute", resource=topic)
+        if len(message.data) > MAX_MESSAGE_BYTES:
+            raise TransportRefused(f"a message has at most {MAX_MESSAGE_BYTES} bytes", resource=topic)
         self.tick()
         message_id = str(next(self._message_ids))
         stored = replace(

@@ -13,6 +13,7 @@ NAMES = {
         "DeleteInboxOperator",
         "LongCallOperator",
         "LongCallTaskGroup",
+        "ServiceCompletionsTrigger",
         "StartCallOperator",
         "WaitForCompletionOperator",
     },

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WaitForCompletionOperator,
     )
     from longcall.airflow.trigger import CompletionTrigger
+    from longcall.airflow.watcher import ServiceCompletionsTrigger
 
 __all__ = [
     "CompletionTrigger",
@@ -26,6 +27,7 @@ __all__ = [
     "DeleteInboxOperator",
     "LongCallOperator",
     "LongCallTaskGroup",
+    "ServiceCompletionsTrigger",
     "StartCallOperator",
     "WaitForCompletionOperator",
 ]
@@ -36,6 +38,7 @@ _HOMES: Final = {
     "DeleteInboxOperator": "task_group",
     "LongCallOperator": "operator",
     "LongCallTaskGroup": "task_group",
+    "ServiceCompletionsTrigger": "watcher",
     "StartCallOperator": "task_group",
     "WaitForCompletionOperator": "task_group",
 }

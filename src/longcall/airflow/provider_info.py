@@ -28,5 +28,10 @@ def get_provider_info() -> dict[str, object]:
             }
         ],
         "extra-links": ["longcall.airflow.link.CallLink"],
-        "triggers": [{"integration-name": "longcall", "python-modules": ["longcall.airflow.trigger"]}],
+        "triggers": [
+            {
+                "integration-name": "longcall",
+                "python-modules": ["longcall.airflow.trigger", "longcall.airflow.watcher"],
+            }
+        ],
     }

@@ -33,20 +33,25 @@ else:
         XComArg,
         determine_kwargs,
     )
+from airflow.triggers import base as triggers
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from longcall.contract import JsonValue
 
 __all__ = [
+    "HAS_ASSET_WATCHERS",
     "TRIGGER_HAS_ON_KILL",
+    "AdvanceItem",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
     "BaseTrigger",
     "Context",
+    "SharedStreamProducer",
     "Stats",
     "TaskGroup",
     "TaskKey",
@@ -64,6 +69,16 @@ __all__ = [
 ]
 
 _VERSION = tuple(int(part) for part in importlib.metadata.version("apache-airflow").split(".")[:2])
+
+if TYPE_CHECKING or _VERSION >= (3, 3):
+    from airflow.triggers.base import BaseEventTrigger
+    from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+else:
+    BaseEventTrigger = getattr(triggers, "BaseEventTrigger", BaseTrigger)
+    AdvanceItem = tuple
+    SharedStreamProducer = object
+
+HAS_ASSET_WATCHERS = _VERSION >= (3, 0)
 
 TRIGGER_HAS_ON_KILL = _VERSION >= (3, 3)
 """Before 3.3 a trigger learns of a kill only by being cancelled, as it is for every other reason."""

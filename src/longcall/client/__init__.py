@@ -1,5 +1,6 @@
 """For callers: start a call, wait for it, cancel it; and the router that all waits share."""
 
+from longcall.client._backoff import Backoff
 from longcall.client.answer import StartAnswer, completion_result, read_start_answer, refusal
 from longcall.client.client import AsyncClient, StartedCall
 from longcall.client.config import ClientConfig, RouterConfig, Signing
@@ -24,6 +25,7 @@ __all__ = [
     "Arrival",
     "Arrivals",
     "AsyncClient",
+    "Backoff",
     "CallAddress",
     "CallCancelled",
     "CallError",

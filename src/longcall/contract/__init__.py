@@ -4,7 +4,7 @@ Version 1. A service in any language meets level 0 with an HTTP handler and one
 publish; what level 1 adds is optional on both sides. See `docs/reference/contract.md`.
 """
 
-from longcall.contract.codec import CORRELATION_ATTRIBUTE, decode_report, encode_report
+from longcall.contract.codec import CORRELATION_ATTRIBUTE, completion_filter, decode_report, encode_report
 from longcall.contract.errors import ContractError, MalformedReport, MalformedRequest
 from longcall.contract.ids import (
     MAX_ID_LENGTH,
@@ -83,6 +83,7 @@ __all__ = [
     "SigningKey",
     "Succeeded",
     "check_correlation_id",
+    "completion_filter",
     "correlation_filter",
     "decode_json",
     "decode_report",

@@ -9,6 +9,7 @@ looks for it, the second because W3C named it so.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from longcall.contract.errors import ContractError, MalformedReport
@@ -22,12 +23,14 @@ from longcall.contract.message import (
     MAX_MESSAGE_BYTES,
     Message,
 )
+from longcall.contract.names import bounded_filter, quote_filter_string
 from longcall.contract.problem import PROBLEM_TYPE, Problem
 from longcall.contract.progress import progress_from_wire, progress_to_wire
 from longcall.contract.reference import reference_from_wire, reference_to_wire
 from longcall.contract.report import (
     Accepted,
     Cancelled,
+    Completion,
     Failed,
     Heartbeat,
     Log,
@@ -37,7 +40,7 @@ from longcall.contract.report import (
     Succeeded,
 )
 
-__all__ = ["CORRELATION_ATTRIBUTE", "decode_report", "encode_report"]
+__all__ = ["CORRELATION_ATTRIBUTE", "completion_filter", "decode_report", "encode_report"]
 
 CORRELATION_ATTRIBUTE: Final = "correlid"
 
@@ -121,6 +124,23 @@ def decode_report(message: Message) -> Report | None:
         )
     except ContractError as error:
         raise MalformedReport(error.field, error.reason) from error
+
+
+def completion_filter(kinds: Collection[type[Completion]], *, source: str = "") -> str:
+    """Return the filter that lets through completions of these kinds, of one source or of all.
+
+    Messages of the bare pattern are *succeeded*, and of no source.
+
+    Raises:
+        ContractError: the filter would be longer than Pub/Sub allows (256 bytes).
+    """
+    named = [f'attributes."ce-type" = {quote_filter_string(_TYPES[kind])}' for kind in kinds]
+    if not source:
+        if Succeeded in kinds:
+            named.append('NOT attributes:"ce-type"')
+        return bounded_filter(" OR ".join(named), "states")
+    of_source = f'attributes."ce-source" = {quote_filter_string(source)}'
+    return bounded_filter(f"{of_source} AND ({' OR '.join(named)})", "source")
 
 
 def _encode_body(body: ReportBody) -> tuple[bytes, str]:

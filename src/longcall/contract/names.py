@@ -11,6 +11,7 @@ import re
 from longcall.contract.errors import ContractError
 
 __all__ = [
+    "bounded_filter",
     "correlation_filter",
     "inbox_filter",
     "quote_filter_string",
@@ -96,7 +97,7 @@ def correlation_filter(correlation_id: str) -> str:
     Raises:
         ContractError: the filter would be longer than Pub/Sub allows (256 bytes).
     """
-    return _bounded(f"attributes.correlid = {quote_filter_string(correlation_id)}", "correlid")
+    return bounded_filter(f"attributes.correlid = {quote_filter_string(correlation_id)}", "correlid")
 
 
 def inbox_filter(inbox: str) -> str:
@@ -107,10 +108,15 @@ def inbox_filter(inbox: str) -> str:
     Raises:
         ContractError: the filter would be longer than Pub/Sub allows (256 bytes).
     """
-    return _bounded(f"hasPrefix(attributes.correlid, {quote_filter_string(inbox + '.')})", "inbox")
+    return bounded_filter(f"hasPrefix(attributes.correlid, {quote_filter_string(inbox + '.')})", "inbox")
 
 
-def _bounded(text: str, field: str) -> str:
+def bounded_filter(text: str, field: str) -> str:
+    """Return the filter.
+
+    Raises:
+        ContractError: it is longer than Pub/Sub allows (256 bytes); names the field that made it so.
+    """
     size = len(text.encode())
     if size > _MAX_FILTER_BYTES:
         raise ContractError(

@@ -48,8 +48,9 @@ _KINDS: Final[dict[CallState, type[Completion]]] = {
     CallState.FAILED: Failed,
     CallState.CANCELLED: Cancelled,
 }
-_LEASE_S: Final = 600.0
-"""The longest there is: Airflow may take minutes to store an event, and says so within five."""
+_LEASE_S: Final = 60.0
+_RENEWAL_S: Final = 20.0
+"""Airflow may take minutes to store an event; what a killed triggerer held comes again within one."""
 _WEEK_S: Final = 7 * 24 * 3600.0
 
 
@@ -116,32 +117,40 @@ class CompletionSource:
         self._watched = watched
         self._transport: Transport | None = None
         self._inbox = ""
+        self._held: set[str] = set()
 
     async def completions(self) -> AsyncGenerator[tuple[dict[str, JsonValue], str], None]:
         """Yield each completion and the ack id to acknowledge it by. What is none is acknowledged here."""
+        renewing = asyncio.create_task(self._renew())
         backoff = Backoff(min_s=1.0, max_s=60.0)
-        while True:
-            try:
-                async with self._stream() as stream:
-                    async for delivery in stream:
-                        backoff.reset()
-                        event = self._event(delivery.message)
-                        if event is None:
-                            await self.acknowledge([delivery.ack_id])
-                        else:
-                            yield event, delivery.ack_id
-            except (LongcallError, AirflowException) as error:
-                pause_s = backoff.pause_s()
-                log.warning(
-                    "Completions in %s cannot be received: %s; again in %.0f s",
-                    self._watched.subscription,
-                    error,
-                    pause_s,
-                )
-                await asyncio.sleep(pause_s)
+        try:
+            while True:
+                try:
+                    async with self._stream() as stream:
+                        async for delivery in stream:
+                            backoff.reset()
+                            self._held.add(delivery.ack_id)
+                            event = self._event(delivery.message)
+                            if event is None:
+                                await self.acknowledge([delivery.ack_id])
+                            else:
+                                yield event, delivery.ack_id
+                except (LongcallError, AirflowException) as error:
+                    pause_s = backoff.pause_s()
+                    log.warning(
+                        "Completions in %s cannot be received: %s; again in %.0f s",
+                        self._watched.subscription,
+                        error,
+                        pause_s,
+                    )
+                    await asyncio.sleep(pause_s)
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
 
     async def acknowledge(self, ack_ids: Sequence[str]) -> None:
         """Delete completions whose events are stored; if that fails, they come again."""
+        self._held.difference_update(ack_ids)
         if self._transport is not None and ack_ids:
             try:
                 await self._transport.acknowledge(self._inbox, ack_ids)
@@ -150,6 +159,7 @@ class CompletionSource:
 
     async def release(self, ack_ids: Sequence[str]) -> None:
         """Give completions back whose events are not stored."""
+        self._held.difference_update(ack_ids)
         if self._transport is not None and ack_ids:
             try:
                 await self._transport.release(self._inbox, ack_ids)
@@ -157,10 +167,20 @@ class CompletionSource:
                 log.info("%d completions come again when their lease ends: %s", len(ack_ids), error)
 
     async def aclose(self) -> None:
-        """Disconnect. A repeat does nothing."""
+        """Give back what is not acknowledged, and disconnect. A repeat does nothing."""
+        await self.release(list(self._held))
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(_RENEWAL_S)
+            if self._transport is not None and self._held:
+                try:
+                    await self._transport.extend(self._inbox, list(self._held), lease_s=_LEASE_S)
+                except TransportError as error:
+                    log.info("%d completions may come again: %s", len(self._held), error)
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[InboxStream]:

@@ -32,6 +32,19 @@ async def queued(call: Call) -> JsonValue:
     return None
 
 
+@service.handler("/pid")
+async def pid(call: Call) -> JsonValue:
+    """Say who works, and work until that one is killed."""
+    import asyncio
+
+    file = Path(os.environ["BENCH_GATE"]).parent / f"pid-{call.id}"
+    file.write_text(str(os.getpid()))
+    call.progress(call.attempt)
+    if call.attempt == 1:
+        await asyncio.Event().wait()
+    return None
+
+
 def flask_app():  # noqa: ANN201 # an optional library's
     """Return the article's service: a thread for each call, and nothing is kept."""
     from flask import Flask, request

@@ -13,7 +13,6 @@ session ends, and by a lease, which runs out when its holder is cut off or stand
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections.abc import Mapping
@@ -22,10 +21,11 @@ from typing import Final
 
 import psycopg
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, ProcrastinateException
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from longcall.service.config import ServiceConfig
+from longcall.service.engine.jobs import AWAY, TASK, Jobs, queue_of
 from longcall.service.engine.port import Workforce
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec, OnInterrupt
@@ -37,8 +37,6 @@ __all__ = ["ReplicaEngine"]
 
 log = logging.getLogger(__name__)
 
-_TASK: Final = "longcall.run_call"
-_MAX_QUEUE_NAME: Final = 100
 _RETRY_S: Final = 1.0
 _BEATS: Final = 5
 """Signs of life a worker gives before it counts as dead."""
@@ -54,7 +52,7 @@ _RENEW_LEASE: Final = """
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
     WHERE known.owner = excluded.owner OR known.until < now() OR %(has_lock)s
 """
-_AWAY: Final = (StoreUnavailable, ProcrastinateException, psycopg.Error, OSError)
+_AWAY: Final = (StoreUnavailable, *AWAY)
 
 
 class ReplicaEngine:
@@ -66,6 +64,7 @@ class ReplicaEngine:
         self._store = store
         self._config = config
         self._app = App(connector=PsycopgConnector(conninfo=config.store, min_size=1, max_size=6))
+        self._jobs = Jobs(self._app)
         self._on_interrupt: Mapping[str, OnInterrupt] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
@@ -87,12 +86,8 @@ class ReplicaEngine:
 
     async def accepted(self, correlation_id: str, *, handler: str) -> None:
         """Give the call a job; see `Engine.accepted`."""
-        job = self._app.configure_task(
-            _TASK, queue=_queue(handler), lock=correlation_id, queueing_lock=correlation_id
-        )
         try:
-            with suppress(AlreadyEnqueued):
-                await job.defer_async(correlation_id=correlation_id, handler=handler)
+            await self._jobs.add(correlation_id, handler=handler)
         except _AWAY as error:
             raise StoreUnavailable(f"the call is stored, but its job is not: {error}") from error
 
@@ -126,7 +121,7 @@ class ReplicaEngine:
                 await self._app.schema_manager.apply_schema_async()
 
     def _register(self, workforce: Workforce) -> None:
-        @self._app.task(name=_TASK)
+        @self._app.task(name=TASK)
         async def run_call(correlation_id: str, handler: str) -> None:
             work = await self._store.claim_call(correlation_id, owner=workforce.owner)
             if work is None:
@@ -143,8 +138,8 @@ class ReplicaEngine:
             free = [
                 path for path, spec in handlers.items() if spec.isolation == kind and not spec.max_running
             ]
-            pools.append(([_queue(path) for path in free], places))
-        pools += [([_queue(path)], spec.max_running) for path, spec in handlers.items() if spec.max_running]
+            pools.append(([queue_of(path) for path in free], places))
+        pools += [([queue_of(path)], spec.max_running) for path, spec in handlers.items() if spec.max_running]
         return [(queues, places) for queues, places in pools if queues]
 
     async def _work(self, queues: list[str], places: int) -> None:
@@ -227,8 +222,3 @@ class ReplicaEngine:
             silent_s=self._config.takeover_s / 2,
         )
         found.tell(self._observer)
-
-
-def _queue(handler: str) -> str:
-    """Return the name of a handler's queue."""
-    return handler if len(handler) <= _MAX_QUEUE_NAME else hashlib.sha256(handler.encode()).hexdigest()

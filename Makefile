@@ -37,7 +37,7 @@ screenshots: $(READY) ## the pictures of the docs, again (needs Chromium)
 	$(BIN)/python -m tests.e2e.screenshots docs/images
 
 chaos: $(READY) ## kill -9, a hundred times over
-	$(BIN)/python -m pytest -s tests/chaos tests/airflow/test_kills.py --rounds 100
+	$(BIN)/python -m pytest -s tests/chaos tests/airflow/test_kills.py tests/airflow/test_process_kills.py tests/airflow/test_quick.py --rounds 100
 
 fuzz: $(READY) ## hostile clients, for ten minutes
 	$(BIN)/python -m pytest -s tests/fuzz --fuzz-seconds 120

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -26,8 +27,16 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each look at
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
+def paused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `pausing.py` says what has paused, and is told to go on."""
+    return tmp_path_factory.mktemp("paused")
+
+
+@pytest.fixture(scope="session")
+def stack(paused_folder: Path) -> Iterator[LocalStack]:
     environment = {
+        "PAUSED_FOLDER": str(paused_folder),
+        "CANCELLATIONS": str(paused_folder / "cancellations"),
         "PYTHONPATH": str(HERE),
         "AIRFLOW_CONN_SERVICE": "{service_url}",
         "AIRFLOW_CONN_ARTICLE": f"http://127.0.0.1:{ARTICLE_PORT}",
@@ -47,9 +56,25 @@ def stack() -> Iterator[LocalStack]:
         airflow_config={
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         },
     ) as running:
         yield running
+
+
+@pytest.fixture
+def cancellations(paused_folder: Path) -> Callable[[], Counter[str]]:
+    """Counts how often the service was asked to cancel which call, over the whole session."""
+
+    def count() -> Counter[str]:
+        noted = paused_folder / "cancellations"
+        paths = noted.read_text().splitlines() if noted.exists() else []
+        return Counter(path.rpartition("/")[2] for path in paths)
+
+    return count
 
 
 @pytest.fixture(scope="session")

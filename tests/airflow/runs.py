@@ -12,7 +12,16 @@ import pytest
 from longcall.cli.stack import LocalStack
 from longcall.contract import JsonValue
 
-__all__ = ["call_of", "run", "state_at_the_service", "succeed", "tries", "wait_until"]
+__all__ = [
+    "call_of",
+    "calls_at_the_service",
+    "run",
+    "started",
+    "state_at_the_service",
+    "succeed",
+    "tries",
+    "wait_until",
+]
 
 
 def run(stack: LocalStack, dag_id: str, conf: dict[str, JsonValue] | None = None) -> tuple[str, str]:
@@ -40,8 +49,8 @@ def tries(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, int]:
     return {task.task_id: task.try_number for task in stack.airflow.task_instances(dag_id, run_id)}
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + 60
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"never: {what}"
         time.sleep(0.1)
@@ -55,3 +64,19 @@ def call_of(stack: LocalStack, dag_id: str, run_id: str, task_id: str = "call") 
 
 def state_at_the_service(call: dict[str, Any]) -> str:
     return str(httpx2.get(call["location"], trust_env=False).json()["state"])
+
+
+def started(stack: LocalStack) -> int:
+    """Return how many calls of `/counted` the service knows."""
+    return len(calls_at_the_service(stack, "/counted"))
+
+
+def calls_at_the_service(stack: LocalStack, handler: str) -> dict[str, str]:
+    """Return the states of a handler's calls by their ids."""
+    wanted, calls = {"handler": handler, "page_size": "1000"}, dict[str, str]()
+    while True:
+        page = httpx2.get(f"{stack.service_url}/calls", params=wanted, trust_env=False).json()
+        calls |= {call["correlid"]: call["state"] for call in page["calls"]}
+        if "next_page_token" not in page:
+            return calls
+        wanted["page_token"] = page["next_page_token"]

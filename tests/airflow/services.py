@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longcall.contract import JsonValue
 from longcall.service import Call, CallFailed, Service
 
-service = Service("tests")
+
+class NotingService(Service):
+    """Notes each cancellation that is asked for: a line with the path in `$CANCELLATIONS`."""
+
+    def asgi(self, *args: Any, **kwargs: Any) -> Starlette:
+        app = super().asgi(*args, **kwargs)
+        app.add_middleware(NoteCancellations)
+        return app
+
+
+class NoteCancellations:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "DELETE":
+            note(scope["path"])
+        await self._app(scope, receive, send)
+
+
+def note(path: str) -> None:
+    with Path(os.environ["CANCELLATIONS"]).open("a") as file:
+        file.write(f"{path}\n")
+
+
+service = NotingService("tests")
 
 
 @service.handler("/echo")
@@ -50,12 +81,12 @@ _starts: Counter[str] = Counter()
 
 @service.handler("/counted")
 async def counted(call: Call) -> JsonValue:
-    """Answer how often work was begun for this `n`, after a while."""
+    """Answer how often work was begun for this `n`, after `work_s` of them."""
     arguments = call.arguments
     assert isinstance(arguments, dict)
     n = str(arguments["n"])
     _starts[n] += 1
-    await asyncio.sleep(1)
+    await asyncio.sleep(float(str(arguments.get("work_s", 1))))
     return {"n": n, "correlid": call.id, "starts": _starts[n]}
 
 

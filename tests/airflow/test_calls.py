@@ -47,18 +47,6 @@ def test_many_calls_at_once_each_get_their_own_answer(
     assert subscriptions.names() - before == left
 
 
-def test_completion_before_the_trigger_listens_is_not_lost(
-    stack: LocalStack, subscriptions: Subscriptions
-) -> None:
-    before = subscriptions.names()
-
-    run_id = succeed(stack, "at_once")
-
-    results = stack.airflow.xcom("at_once", run_id, "collect")
-    assert [result["echo"]["n"] for result in results] == list(range(8))
-    assert subscriptions.names() == before
-
-
 @pytest.mark.usefixtures("article_service")
 def test_the_articles_bare_service_is_a_full_citizen(stack: LocalStack) -> None:
     run_id = succeed(stack, "bare_service")
@@ -91,9 +79,8 @@ def test_four_visible_steps_answer_and_clean_up(stack: LocalStack, subscriptions
     call = call_of(stack, "four_steps", run_id, "steps.wait_for_completion")
     assert (call["state"], call["attempt"], call["service"]) == ("succeeded", 1, "/services/tests")
     assert call["started_time"] < call["ended_time"]
-    completion = stack.airflow.xcom(
-        "four_steps", run_id, "steps.wait_for_completion", key="longcall_completion"
-    )
+    key = f"longcall_completion.{call['correlid']}"
+    completion = stack.airflow.xcom("four_steps", run_id, "steps.wait_for_completion", key=key)
     assert isinstance(completion, dict)
     assert trace_of(completion["attributes"]["traceparent"]) == trace_of(call["traceparent"])
 
@@ -132,37 +119,6 @@ def test_failure_that_is_not_retryable_fails_at_once(stack: LocalStack) -> None:
     assert tries(stack, "service_fails_for_good", run_id) == {"call": 1}
     log = stack.airflow.task_log("service_fails_for_good", run_id, "call")
     assert "Unknown model: there is no model 'gpt-0'" in log
-
-
-def test_task_that_a_user_fails_cancels_the_work_and_deletes_the_inbox(
-    stack: LocalStack, subscriptions: Subscriptions
-) -> None:
-    before = subscriptions.names()
-    run_id = stack.airflow.trigger("forever")
-    stack.airflow.wait_for_task("forever", run_id, "call", states=frozenset({"deferred"}))
-    call = call_of(stack, "forever", run_id)
-    assert state_at_the_service(call) in {"accepted", "running"}
-    log = "Waiting for the completion"
-    wait_until(lambda: log in stack.airflow.task_log("forever", run_id, "call"), "the trigger waits")
-
-    stack.airflow.patch_task("forever", run_id, "call", new_state="failed")
-
-    wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
-    wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
-
-
-def test_timeout_cancels_the_work_and_deletes_the_inbox(
-    stack: LocalStack, subscriptions: Subscriptions
-) -> None:
-    before = subscriptions.names()
-
-    run_id, state = run(stack, "times_out")
-
-    assert state == "failed"
-    assert "within the timeout" in stack.airflow.task_log("times_out", run_id, "call")
-    call = call_of(stack, "times_out", run_id)
-    wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
-    assert subscriptions.names() == before
 
 
 def trace_of(traceparent: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
-from tests.airflow.runs import succeed
+from tests.airflow.runs import started, succeed
 
 from longcall.cli.stack import LocalStack
 
@@ -15,17 +14,6 @@ if TYPE_CHECKING:
     from tests.airflow.conftest import Subscriptions
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(3600)]
-
-
-def started(stack: LocalStack) -> int:
-    """Return how many calls the service knows."""
-    wanted, calls = {"handler": "/counted", "page_size": "1000"}, 0
-    while True:
-        page = httpx2.get(f"{stack.service_url}/calls", params=wanted, trust_env=False).json()
-        calls += len(page["calls"])
-        if "next_page_token" not in page:
-            return calls
-        wanted["page_token"] = page["next_page_token"]
 
 
 def test_worker_killed_at_any_instant_starts_nothing_twice(

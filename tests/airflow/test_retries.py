@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,3 +69,30 @@ def test_task_that_is_cleared_after_its_success_starts_afresh(stack: LocalStack)
 
     assert stack.airflow.wait_for_run("secret_result", run_id).state == "success"
     assert stack.airflow.xcom("secret_result", run_id, "call") != first
+
+
+def test_completion_of_a_cleared_call_resumes_nobody_and_is_told_of(
+    stack: LocalStack,
+    subscriptions: Subscriptions,
+    cancellations: Callable[[], Counter[str]],
+    paused_folder: Path,
+) -> None:
+    """It arrives, and before Airflow hears of it a user clears the task."""
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("paused", {"pauses": ["inbox deleted, before the event"]})
+    wait_until((paused_folder / f"{run_id}-0").exists, "the completion has arrived")
+    old = stack.airflow.xcom("paused", run_id, "call", key="longcall_call", map_index=0)
+    assert isinstance(old, dict)
+
+    stack.airflow.clear_tasks("paused", run_id, ["call"])
+    (paused_folder / "turn").unlink()
+
+    assert stack.airflow.wait_for_run("paused", run_id).state == "success"
+    result = stack.airflow.xcom("paused", run_id, "call", map_index=0)
+    new = stack.airflow.xcom("paused", run_id, "call", key="longcall_call", map_index=0)
+    assert isinstance(result, dict)
+    assert isinstance(new, dict)
+    assert result["correlid"] == new["correlid"] != old["correlid"]
+    assert "came too late: it resumes nobody" in stack.airflow.task_log("paused", run_id, "call", map_index=0)
+    assert cancellations()[str(old["correlid"])] == 0
+    assert subscriptions.names() == before

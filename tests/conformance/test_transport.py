@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,18 @@ async def test_message_reaches_a_stream_that_is_open_already(system: System) -> 
         receiving = asyncio.create_task(system.receive(stream))
         await system.other.publish(system.topic, Message(data=b"late"))
         assert (await receiving).message.data == b"late"
+
+
+async def test_inboxes_are_listed_with_their_labels(system: System) -> None:
+    spec = replace(system.spec(), labels={"source": "longcall", "n": "1"})
+    await system.transport.create_inbox(spec)
+    project = spec.name.split("/")[1]
+
+    (found,) = [each for each in await system.other.list_inboxes(project) if each.name == spec.name]
+    assert (found.topic, dict(found.labels)) == (system.topic, dict(spec.labels))
+    assert spec.name not in {each.name for each in await system.other.list_inboxes("another-project")}
+    await system.transport.delete_inbox(spec.name)
+    assert spec.name not in {each.name for each in await system.other.list_inboxes(project)}
 
 
 async def test_every_inbox_of_a_topic_gets_the_message(system: System) -> None:

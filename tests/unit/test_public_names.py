@@ -12,6 +12,7 @@ NAMES = {
         "CreateInboxOperator",
         "DeleteInboxOperator",
         "LongCallOperator",
+        "LongCallSweepOperator",
         "LongCallTaskGroup",
         "ServiceCompletionsTrigger",
         "StartCallOperator",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from longcall.airflow.operator import LongCallOperator
+    from longcall.airflow.sweep import LongCallSweepOperator
     from longcall.airflow.task_group import (
         CreateInboxOperator,
         DeleteInboxOperator,
@@ -26,6 +27,7 @@ __all__ = [
     "CreateInboxOperator",
     "DeleteInboxOperator",
     "LongCallOperator",
+    "LongCallSweepOperator",
     "LongCallTaskGroup",
     "ServiceCompletionsTrigger",
     "StartCallOperator",
@@ -37,6 +39,7 @@ _HOMES: Final = {
     "CreateInboxOperator": "task_group",
     "DeleteInboxOperator": "task_group",
     "LongCallOperator": "operator",
+    "LongCallSweepOperator": "sweep",
     "LongCallTaskGroup": "task_group",
     "ServiceCompletionsTrigger": "watcher",
     "StartCallOperator": "task_group",

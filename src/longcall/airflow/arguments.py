@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlencode
 
+from longcall.airflow.record import ServicePath
 from longcall.airflow.version_compat import BaseOperator, Context, determine_kwargs
 from longcall.client import CallAddress, PerCallInbox, ResultAccess, SharedInbox, StartAttempts
 from longcall.contract import ContractError, JsonValue, resource_path
@@ -134,6 +135,11 @@ class StartRequest:
         return StartAttempts(
             attempts=self.start_attempts, min_s=min(_FIRST_RETRY_S, longest_s), max_s=longest_s
         )
+
+    @property
+    def service(self) -> ServicePath:
+        """Where it goes."""
+        return ServicePath.of(self.http_conn_id, self.endpoint)
 
 
 class InboxArguments(BaseOperator):

@@ -25,6 +25,7 @@ from longcall.contract import (
 
 __all__ = [
     "COMPLETION_XCOM_KEY",
+    "completion_key",
     "message_from_json",
     "message_to_json",
     "result_for_xcom",
@@ -33,6 +34,14 @@ __all__ = [
 ]
 
 COMPLETION_XCOM_KEY = "longcall_completion"
+
+
+def completion_key(correlid: str) -> str:
+    """Return the key of the XCom that holds a call's completion.
+
+    One for each call: that of a call which was superseded must not take the place of its successor's.
+    """
+    return f"{COMPLETION_XCOM_KEY}.{correlid}"
 
 
 def message_to_json(message: Message) -> dict[str, JsonValue]:

@@ -13,7 +13,13 @@ from typing import Self
 from longcall.airflow.version_compat import Context, fernet_key
 from longcall.contract import SigningKey, derived_token
 
-__all__ = ["TaskTry", "signing_key"]
+__all__ = ["TaskTry", "deployment_name", "signing_key"]
+
+
+def deployment_name() -> str:
+    """Return what tells this deployment from others in one Google project; empty: it has no `fernet_key`."""
+    secret = fernet_key()
+    return derived_token(secret, "deployment")[:16] if secret else ""
 
 
 def signing_key(correlation_id: str) -> SigningKey | None:
@@ -30,11 +36,13 @@ class TaskTry:
         names: the task instance: DAG, run, task, map index.
         first: the number of the first try since the task was last cleared, from 1.
         number: of this try.
+        is_last: Airflow gives it no other, should it fail.
     """
 
     names: tuple[str, str, str, int]
     first: int
     number: int
+    is_last: bool = False
 
     @classmethod
     def of(cls, context: Context) -> Self:
@@ -46,6 +54,7 @@ class TaskTry:
             names=(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index),
             first=min(first, ti.try_number),
             number=ti.try_number,
+            is_last=ti.try_number > (ti.max_tries or 0),
         )
 
     @property

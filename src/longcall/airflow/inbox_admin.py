@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from longcall.airflow.connections import PubSubAccess
 
 if TYPE_CHECKING:
-    from longcall.transport.port import InboxSpec
+    from longcall.transport.port import FoundInbox, InboxSpec
     from longcall.transport.pubsub import PubSubTransport
 
 __all__ = ["InboxAdmin"]
@@ -46,6 +47,10 @@ class InboxAdmin:
     def delete(self, name: str) -> None:
         """Delete an inbox; one that is gone is deleted. Errors as `Transport.delete_inbox`."""
         self._runner.run(self._transport.delete_inbox(name))
+
+    def list(self, project: str) -> Sequence[FoundInbox]:
+        """Return all subscriptions of a project. Errors as `Transport.list_inboxes`."""
+        return self._runner.run(self._transport.list_inboxes(project))
 
 
 async def _open(access: PubSubAccess) -> PubSubTransport:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments
+from longcall.airflow.cleanup import abandon, check_still_wanted, drop_inbox, undo_start
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
+from longcall.airflow.killing import KillGuard
 from longcall.airflow.link import CallLink
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.steps import (
-    abandon,
+    check_start,
     completion_trigger,
-    drop_inbox,
     finish,
     forget_cleared,
     look,
@@ -25,7 +26,7 @@ from longcall.airflow.steps import (
 from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import Context
 from longcall.client import CallCancelled
-from longcall.contract import JsonValue, Succeeded
+from longcall.contract import Completion, JsonValue, Succeeded
 
 __all__ = ["LongCallOperator"]
 
@@ -57,6 +58,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._record: CallRecord | None = None
+        self._kills = KillGuard()
 
     def execute(self, context: Context) -> JsonValue:
         """Create the inbox, start the work, defer; return at once what is there already."""
@@ -70,7 +72,7 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
             ti = context["ti"]
             call = ti.xcom_pull(task_ids=ti.task_id, key=CALL_XCOM_KEY, map_indexes=ti.map_index)
             record = CallRecord.from_json(call)
-            if event.get("status") != EventStatus.COMPLETED:
+            if event.get("status") != EventStatus.COMPLETED and not event.get("given_up"):
                 abandon(record)
             try:
                 return self._handled(finish(event, record, context, self._result_access()), context)
@@ -82,33 +84,40 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
 
     def _call(self, context: Context, *, number: int) -> JsonValue:
         """Start the first call from `number` on that has not failed in an earlier try, and wait for it."""
+        try:
+            with self._kills:
+                record, completion = self._start(context, number)
+                trigger = completion_trigger(record)
+                if completion is None:
+                    check_still_wanted(context)
+        except BaseException as error:
+            if self._record is not None:
+                undo_start(self._record, error, is_last=TaskTry.of(context).is_last)
+            raise
+        if completion is None:
+            self.defer(trigger=trigger, method_name="execute_complete")
+        return self._handled(take(record, completion, context, self._result_access()), context)
+
+    def _start(self, context: Context, number: int) -> tuple[CallRecord, Completion | None]:
         tries = TaskTry.of(context).tries
+        request = self._start_request(context, timeout=self.timeout or self.execution_timeout)
         while True:
-            record = self._record = prepare(self._inbox_choice(), context, number=number)
+            record = self._record = prepare(
+                self._inbox_choice(), context, number=number, service=request.service
+            )
             remember(record, context)
-            try:
-                record, status = start(
-                    record,
-                    self._start_request(context, timeout=self.timeout or self.execution_timeout),
-                    context,
-                )
-            except BaseException:
-                abandon(record)
-                raise
+            record, started = start(record, request, context)
             self._record = record
-            completion = status.completion if status is not None else None
+            check_start(record, started, request)
+            completion = started.status.completion if started.status is not None else None
             if number >= tries or completion is None or isinstance(completion, Succeeded):
                 break
             self.log.info("Call %s of an earlier try ended without a result", record.correlid)
             drop_inbox(record)
             number += 1
         remember(record, context)
-        completion = completion or look(record)
-        if completion is None:
-            self.defer(trigger=completion_trigger(record), method_name="execute_complete")
-        return self._handled(take(record, completion, context, self._result_access()), context)
+        return record, completion or look(record)
 
     def on_kill(self) -> None:
-        """Cancel the call when the task is killed in the worker; deferred, the trigger does it."""
-        if self._record is not None:
-            abandon(self._record)
+        """End the task, which cancels its call on the way out; when it is deferred, the trigger does it."""
+        self._kills.kill()

@@ -24,7 +24,11 @@ def get_provider_info() -> dict[str, object]:
         "operators": [
             {
                 "integration-name": "longcall",
-                "python-modules": ["longcall.airflow.operator", "longcall.airflow.task_group"],
+                "python-modules": [
+                    "longcall.airflow.operator",
+                    "longcall.airflow.sweep",
+                    "longcall.airflow.task_group",
+                ],
             }
         ],
         "extra-links": ["longcall.airflow.link.CallLink"],

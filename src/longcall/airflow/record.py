@@ -11,9 +11,27 @@ from longcall.airflow.route import PubSubRoute
 from longcall.contract import ContractError, JsonValue, Report
 from longcall.contract.instants import decode_instant, encode_instant
 
-__all__ = ["CALL_XCOM_KEY", "CallRecord"]
+__all__ = ["CALL_XCOM_KEY", "CallRecord", "ServicePath"]
 
 CALL_XCOM_KEY = "longcall_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePath:
+    """Where a call is started.
+
+    Attributes:
+        http_conn_id: the HTTP connection to the service; empty: not known.
+        endpoint: below that connection's URL, without a query, which may hold secrets.
+    """
+
+    http_conn_id: str = ""
+    endpoint: str = ""
+
+    @classmethod
+    def of(cls, http_conn_id: str, endpoint: str | None) -> Self:
+        """Return what may be kept of the arguments of a start."""
+        return cls(http_conn_id=http_conn_id, endpoint=(endpoint or "").partition("?")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +59,7 @@ class CallRecord:
         state: how it ended: `succeeded`, `failed` or `cancelled`; empty before.
         attempt: which run of the work ended it; 0: not known.
         service: who said so: the CloudEvents source of the completion, or the status resource.
+        endpoint: as in `ServicePath`.
     """
 
     correlid: str
@@ -63,11 +82,15 @@ class CallRecord:
     state: str = ""
     attempt: int = 0
     service: str = ""
+    endpoint: str = ""
+
+    def aimed(self, service: ServicePath) -> Self:
+        """Return the record with what it takes to find the call if the answer to its start gets lost."""
+        return replace(self, http_conn_id=service.http_conn_id, endpoint=service.endpoint)
 
     def started(
         self,
         *,
-        http_conn_id: str,
         location: str,
         accepted_ms: int,
         deadline_s: float | None,
@@ -75,11 +98,10 @@ class CallRecord:
         is_signed: bool,
         traceparent: str,
     ) -> Self:
-        """Return the record of the call once its service has accepted it: now."""
+        """Return the record of an aimed call once its service has accepted it: now."""
         return replace(
             self,
             started_time=encode_instant(datetime.now(UTC), field="started_time"),
-            http_conn_id=http_conn_id,
             location=location,
             accepted_ms=accepted_ms,
             deadline_s=deadline_s,
@@ -87,6 +109,11 @@ class CallRecord:
             is_signed=is_signed,
             traceparent=traceparent,
         )
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the service has answered the start."""
+        return bool(self.started_time)
 
     @property
     def route(self) -> PubSubRoute:

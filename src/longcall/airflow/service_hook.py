@@ -23,13 +23,18 @@ from longcall.contract import (
 
 if TYPE_CHECKING:
     from requests import Response
+    from requests.exceptions import RequestException
 
-__all__ = ["ServiceHook", "StartedCall", "encode_arguments"]
+__all__ = ["RequestNotSent", "ServiceHook", "StartedCall", "encode_arguments"]
 
 _REDIRECTS_TO_GET = (301, 302, 303)
 
 _TIMEOUT_S = 30.0
 """For one request. The work takes as long as it takes; saying yes to it does not."""
+
+
+class RequestNotSent(CallUnreachable):
+    """There was no connection to the service, which has therefore started nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,27 @@ class ServiceHook:
             raise refusal(status=response.status_code, body=response.content, url=location)
         return CallStatus.from_wire(decode_json(response.content, field="status"))
 
-    def cancel(self, location: str) -> bool:
+    def find(self, correlation_id: str, *, endpoint: str, timeout_s: float = _TIMEOUT_S) -> str:
+        """Return the status resource of a call whose start was not answered; empty: the service has none.
+
+        Starts nothing: a GET, at the endpoint of the start.
+
+        Raises:
+            CallUnreachable: no answer. Retryable.
+            CallRefused: the service does not know the call (404), or does not tell.
+        """
+        target = url_with_correlation_id(endpoint, correlation_id)
+        response = self._send("GET", target, b"", {}, timeout_s=timeout_s)
+        answer = read_start_answer(
+            status=response.status_code,
+            headers=response.headers,
+            body=response.content,
+            url=response.url,
+        )
+        known = _status_in(response.content, correlation_id=correlation_id)
+        return answer.location or "" if known is not None else ""
+
+    def cancel(self, location: str, *, timeout_s: float = _TIMEOUT_S) -> bool:
         """Ask the service to stop the work; tell whether it took the request. A repeat is harmless.
 
         A call whose status resource is unknown, or lies on another host than the connection's (which
@@ -114,7 +139,7 @@ class ServiceHook:
         path = self._path_of(location)
         if path is None:
             return False
-        response = self._send("DELETE", path, b"", {})
+        response = self._send("DELETE", path, b"", {}, timeout_s=timeout_s)
         if response.status_code >= 500:
             raise refusal(status=response.status_code, body=response.content, url=location)
         return response.status_code < 300
@@ -152,12 +177,13 @@ class ServiceHook:
                 f"{self._http_conn_id!r} and endpoint {endpoint!r} make no usable request: {error}",
             ) from error
         except RequestException as error:
-            raise CallUnreachable(
+            kind = CallUnreachable if _may_have_been_sent(error) else RequestNotSent
+            raise kind(
                 f"no answer from the service behind http_conn_id {self._http_conn_id!r} "
                 f"at {endpoint!r}: {error}",
                 url=endpoint,
             ) from error
-        if any(passed.status_code in _REDIRECTS_TO_GET for passed in response.history):
+        if method != "GET" and any(passed.status_code in _REDIRECTS_TO_GET for passed in response.history):
             raise ContractError(
                 "endpoint", f"{endpoint!r} redirects, which turns {method} to GET: name {response.url} itself"
             )
@@ -165,6 +191,15 @@ class ServiceHook:
 
     def _hook(self, method: str) -> LoggedInHttp:
         return LoggedInHttp(method=method, http_conn_id=self._http_conn_id)
+
+
+def _may_have_been_sent(error: RequestException) -> bool:
+    """Tell whether the service may have seen the request; without a connection it has not."""
+    from requests.exceptions import ConnectTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return not isinstance(error, ConnectTimeout) and not isinstance(reason, NewConnectionError)
 
 
 def _status_in(body: bytes, *, correlation_id: str) -> CallStatus | None:

@@ -17,21 +17,22 @@ from typing import cast, get_args
 from longcall._core.errors import LongcallError
 from longcall.airflow import metrics
 from longcall.airflow.arguments import InboxChoice, StartRequest
-from longcall.airflow.completion import COMPLETION_XCOM_KEY, result_for_xcom, status_report, stored_report
+from longcall.airflow.cleanup import abandon, drop_inbox
+from longcall.airflow.completion import completion_key, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.errors import AnswerRejected, WaitFailed
-from longcall.airflow.identity import TaskTry, signing_key
+from longcall.airflow.identity import TaskTry, deployment_name, signing_key
 from longcall.airflow.inbox_admin import InboxAdmin
-from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
+from longcall.airflow.record import CALL_XCOM_KEY, CallRecord, ServicePath
 from longcall.airflow.route import PubSubRoute
 from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
 from longcall.airflow.tracing import link_to_service, outgoing_traceparent
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
 from longcall.client import CallError, CallTimeout, ResultAccess, Signing
+from longcall.client.labels import InboxOwner, created_label
 from longcall.contract import (
     CallRequest,
-    CallStatus,
     Completion,
     ContractError,
     JsonValue,
@@ -41,10 +42,8 @@ from longcall.contract import (
 )
 
 __all__ = [
-    "abandon",
+    "check_start",
     "completion_trigger",
-    "delete_inbox",
-    "drop_inbox",
     "finish",
     "forget_cleared",
     "look",
@@ -73,7 +72,14 @@ def forget_cleared(context: Context) -> None:
     abandon(record)
 
 
-def prepare(choice: InboxChoice, context: Context, *, number: int = 1) -> CallRecord:
+def prepare(
+    choice: InboxChoice,
+    context: Context,
+    *,
+    service: ServicePath,
+    number: int = 1,
+    waits: str | None = None,
+) -> CallRecord:
     """Make the id and create the inbox. What is published from now on will be in it.
 
     The same try again, or a later one that was not cleared, makes the same id.
@@ -81,15 +87,17 @@ def prepare(choice: InboxChoice, context: Context, *, number: int = 1) -> CallRe
     Args:
         choice: where the answer shall arrive.
         context: the task's.
+        service: where the call will be started.
         number: which call of the task since its last clear.
+        waits: id of the task that will wait, in the same run; None: this one. Empty: not known, and then no
+            sweep touches the inbox.
 
     Raises:
         ContractError, TransportError: nothing is left behind.
     """
     project = resolve_project(choice.project_id, route=PubSubRoute(choice.gcp_conn_id))
-    address = choice.address(
-        project=project, labels=_labels(context), token=TaskTry.of(context).token(number)
-    )
+    labels = _labels(context, service, context["ti"].task_id if waits is None else waits)
+    address = choice.address(project=project, labels=labels, token=TaskTry.of(context).token(number))
     with InboxAdmin(find_access(PubSubRoute(choice.gcp_conn_id))) as inboxes:
         inboxes.create(address.inbox)
     log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
@@ -100,7 +108,7 @@ def prepare(choice: InboxChoice, context: Context, *, number: int = 1) -> CallRe
         project_id=project,
         gcp_conn_id=choice.gcp_conn_id,
         number=number,
-    )
+    ).aimed(service)
 
 
 def remember(record: CallRecord, context: Context) -> None:
@@ -115,19 +123,17 @@ def remember(record: CallRecord, context: Context) -> None:
     kept: dict[str, JsonValue] = {"first_try": TaskTry.of(context).first, "call": record.to_json()}
     store_across_tries(context, CALL_XCOM_KEY, kept)
     if record.lasting:
-        context["ti"].xcom_push(key=COMPLETION_XCOM_KEY, value={})
+        context["ti"].xcom_push(key=completion_key(record.correlid), value={})
 
 
-def start(
-    record: CallRecord, request: StartRequest, context: Context
-) -> tuple[CallRecord, CallStatus | None]:
-    """Send the quick request that starts the work; the same record again is the same call.
+def start(record: CallRecord, request: StartRequest, context: Context) -> tuple[CallRecord, StartedCall]:
+    """Send the quick request that starts the work of an aimed call; the same again is the same call.
 
-    The status tells a call that an earlier try has started from a new one; None: the service has none.
+    The answer's status tells a call that an earlier try has started from a new one. What the answer must
+    be like is checked by `check_start`.
 
     Raises:
-        CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them; ContractError too when
-            reports have to be signed and would not be: then the call is cancelled again.
+        CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them.
     """
     keys = _signing_keys(record, request.signing)
     body, content_type = encode_arguments(request.data, request.headers)
@@ -144,7 +150,6 @@ def start(
     log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
     metrics.count_started(context["ti"], accepted_ms=started.accepted_ms)
     begun = record.started(
-        http_conn_id=request.http_conn_id,
         location=started.location,
         accepted_ms=started.accepted_ms,
         deadline_s=deadline_s,
@@ -152,11 +157,7 @@ def start(
         is_signed=bool(keys) and started.is_signed,
         traceparent=call.traceparent,
     )
-    if request.signing == "required" and not begun.is_signed:
-        abandon(begun)
-        raise ContractError("signing", "required, and this service does not sign its reports")
-    _check_answer(begun, started, request)
-    return begun, started.status
+    return begun, started
 
 
 def _start_at_last(call: CallRequest, request: StartRequest) -> StartedCall:
@@ -172,15 +173,17 @@ def _start_at_last(call: CallRequest, request: StartRequest) -> StartedCall:
             time.sleep(pause_s)
 
 
-def _check_answer(record: CallRecord, started: StartedCall, request: StartRequest) -> None:
-    try:
-        if request.response_check is None or request.response_check(started.response):
-            return
-    except BaseException:  # the author's own code may raise whatever Airflow knows, a skip for one
-        abandon(record)
-        raise
-    abandon(record)
-    raise AnswerRejected(f"response_check does not accept the answer {started.response.status_code}")
+def check_start(record: CallRecord, started: StartedCall, request: StartRequest) -> None:
+    """Return if the answer to the start is as the DAG's author wants it; the call works already.
+
+    Raises:
+        ContractError: its reports have to be signed, and would not be.
+        AnswerRejected: the author's own check does not accept it. That may raise anything itself.
+    """
+    if request.signing == "required" and not record.is_signed:
+        raise ContractError("signing", "required, and this service does not sign its reports")
+    if request.response_check is not None and not request.response_check(started.response):
+        raise AnswerRejected(f"response_check does not accept the answer {started.response.status_code}")
 
 
 def look(record: CallRecord) -> Completion | None:
@@ -237,7 +240,7 @@ def finish(
     match event.get("status"):
         case EventStatus.COMPLETED:
             stored = event.get("completion") or ti.xcom_pull(
-                task_ids=ti.task_id, key=COMPLETION_XCOM_KEY, map_indexes=ti.map_index
+                task_ids=ti.task_id, key=completion_key(correlid), map_indexes=ti.map_index
             )
             return _conclude(record, stored_report(stored, correlid=correlid), context, access)
         case EventStatus.TIMED_OUT:
@@ -260,39 +263,6 @@ def _conclude(record: CallRecord, report: Report, context: Context, access: Resu
     return result_for_xcom(report, access)
 
 
-def abandon(record: CallRecord) -> None:
-    """Cancel the work and delete the inbox of a call that nobody waits for; log what is left."""
-    if record.location:
-        metrics.count_cancel_request()
-        try:
-            if ServiceHook(record.http_conn_id).cancel(record.location):
-                log.info("Call %s: the service was asked to cancel it", record.correlid)
-        except LongcallError as error:
-            log.warning("Call %s could not be cancelled: %s", record.correlid, error)
-    drop_inbox(record)
-
-
-def drop_inbox(record: CallRecord) -> None:
-    """Delete the call's own inbox, or log that it is left to expire."""
-    try:
-        delete_inbox(record)
-    except LongcallError as error:
-        log.warning("Inbox %s is left to expire: %s", record.inbox, error)
-
-
-def delete_inbox(record: CallRecord) -> None:
-    """Delete the call's own inbox; one that is gone is deleted. A shared inbox stays.
-
-    Raises:
-        TransportError: it may still be there; it expires by itself.
-    """
-    if record.lasting:
-        return
-    with InboxAdmin(find_access(record.route)) as inboxes:
-        inboxes.delete(record.inbox)
-    log.info("Deleted inbox %s", record.inbox)
-
-
 def _signing_keys(record: CallRecord, signing: str) -> tuple[SigningKey, ...]:
     if signing not in get_args(Signing):
         raise ContractError("signing", f"one of {', '.join(get_args(Signing))}, not {signing!r}")
@@ -302,7 +272,21 @@ def _signing_keys(record: CallRecord, signing: str) -> tuple[SigningKey, ...]:
     return () if key is None else (key,)
 
 
-def _labels(context: Context) -> dict[str, str]:
+def _labels(context: Context, service: ServicePath, waits: str) -> dict[str, str]:
+    """Return what a person sees of the call among an inbox's labels, and what a sweep reads."""
     ti = context["ti"]
-    labels = {"airflow_dag": sanitize_label(ti.dag_id), "airflow_task": sanitize_label(ti.task_id)}
-    return {name: value for name, value in labels.items() if value}
+    seen = {"airflow_dag": sanitize_label(ti.dag_id), "airflow_task": sanitize_label(waits or ti.task_id)}
+    labels = {name: value for name, value in seen.items() if value} | created_label(datetime.now(UTC))
+    deployment = deployment_name()
+    if not (waits and deployment):
+        return labels
+    owner = InboxOwner(
+        deployment=deployment,
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=waits,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        http_conn_id=service.http_conn_id,
+        endpoint=service.endpoint,
+    )
+    return labels | owner.to_labels()

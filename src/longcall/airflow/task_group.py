@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, take_arguments
+from longcall.airflow.cleanup import abandon, check_still_wanted, delete_inbox, give_up, undo_start
 from longcall.airflow.errors import airflow_errors
+from longcall.airflow.identity import TaskTry
+from longcall.airflow.killing import KillGuard
 from longcall.airflow.link import CallLink
-from longcall.airflow.record import CallRecord
+from longcall.airflow.record import CallRecord, ServicePath
 from longcall.airflow.steps import (
-    abandon,
+    check_start,
     completion_trigger,
-    delete_inbox,
     finish,
+    forget_cleared,
     prepare,
     remember,
     start,
@@ -35,12 +38,34 @@ _PARTS: Final = (InboxArguments, StartArguments, ResultArguments)
 
 
 class CreateInboxOperator(InboxArguments):
-    """Step 1: mint the correlation id and create the inbox. Returns the call, for the later steps."""
+    """Step 1: mint the correlation id and create the inbox. Returns the call, for the later steps.
+
+    Args:
+        waits: id of the task that will wait for the call, for sweeps to go by; None: they leave it alone.
+        http_conn_id: as of step 2, and
+        endpoint: too: where a sweep looks for the call.
+    """
+
+    template_fields: Sequence[str] = (*InboxArguments.template_fields, "http_conn_id", "endpoint")
+
+    def __init__(
+        self,
+        *,
+        waits: str | None = None,
+        http_conn_id: str = "",
+        endpoint: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.waits = waits
+        self.http_conn_id = http_conn_id
+        self.endpoint = endpoint
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call as JSON."""
+        service = ServicePath.of(self.http_conn_id, self.endpoint)
         with airflow_errors():
-            return prepare(self._inbox_choice(), context).to_json()
+            return prepare(self._inbox_choice(), context, service=service, waits=self.waits or "").to_json()
 
 
 class StartCallOperator(StartArguments):
@@ -51,13 +76,26 @@ class StartCallOperator(StartArguments):
     def __init__(self, *, call: XComArg | dict[str, JsonValue], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call = call
+        self._kills = KillGuard()
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
         with airflow_errors():
             request = self._start_request(context, timeout=self.timeout)
-            record, _ = start(CallRecord.from_json(self.call), request, context)
+            record = CallRecord.from_json(self.call).aimed(request.service)
+            try:
+                with self._kills:
+                    record, started = start(record, request, context)
+                    check_start(record, started, request)
+                    check_still_wanted(context)
+            except BaseException as error:
+                undo_start(record, error, is_last=TaskTry.of(context).is_last, keep_inbox=True)
+                raise
             return record.to_json()
+
+    def on_kill(self) -> None:
+        """End the task, which cancels the call on the way out."""
+        self._kills.kill()
 
 
 class WaitForCompletionOperator(ResultArguments):
@@ -74,7 +112,9 @@ class WaitForCompletionOperator(ResultArguments):
         """Defer."""
         with airflow_errors():
             record = CallRecord.from_json(self.call)
-        remember(record, context)
+            forget_cleared(context)
+            remember(record, context)
+            check_still_wanted(context)
         self.defer(
             trigger=completion_trigger(record, keep_inbox=True),
             method_name="execute_complete",
@@ -84,23 +124,36 @@ class WaitForCompletionOperator(ResultArguments):
         """Return the result, or raise what the service reported."""
         with airflow_errors():
             record = CallRecord.from_json(self.call)
-            if event.get("status") != EventStatus.COMPLETED:
+            if event.get("status") != EventStatus.COMPLETED and not event.get("given_up"):
                 abandon(record)
             return self._handled(finish(event, record, context, self._result_access()), context)
 
 
 class DeleteInboxOperator(BaseOperator):
-    """Step 4: delete the inbox. Made a teardown, it runs however the other steps ended."""
+    """Step 4: delete the inbox, cancel what still works. Made a teardown, it runs however the others ended.
 
-    template_fields: Sequence[str] = ("call",)
+    Args:
+        call: the output of step 1.
+        started: the output of step 2; None: it has none, and the call is looked for.
+    """
 
-    def __init__(self, *, call: XComArg | dict[str, JsonValue], **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("call", "started")
+
+    def __init__(
+        self,
+        *,
+        call: XComArg | dict[str, JsonValue],
+        started: XComArg | dict[str, JsonValue] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.call = call
+        self.started = started
 
     def execute(self, context: Context) -> None:
-        """Delete; a repeat does nothing."""
+        """Cancel and delete; a repeat does nothing."""
         with airflow_errors():
+            give_up(CallRecord.from_json(self.started or self.call), keep_inbox=True)
             delete_inbox(CallRecord.from_json(self.call))
 
 
@@ -115,11 +168,20 @@ class LongCallTaskGroup(TaskGroup):
         inbox, request, result = (take_arguments(part, kwargs) for part in _PARTS)
         super().__init__(group_id=group_id, **kwargs)
         with self:
-            create = CreateInboxOperator(task_id="create_subscription", **inbox)
+            create = CreateInboxOperator(
+                task_id="create_subscription",
+                waits=self.child_id("wait_for_completion"),  # type: ignore[no-untyped-call] # has no hints
+                http_conn_id=request.get("http_conn_id", "http_default"),
+                endpoint=request.get("endpoint"),
+                **inbox,
+            )
             begin = StartCallOperator(task_id="start_call", call=create.output, **request)
             wait = WaitForCompletionOperator(task_id="wait_for_completion", call=begin.output, **result)
-            delete = DeleteInboxOperator(task_id="delete_subscription", call=create.output)
-            create >> begin >> wait >> delete.as_teardown(setups=create)
+            delete = DeleteInboxOperator(
+                task_id="delete_subscription", call=create.output, started=begin.output
+            )
+            # Both are setups, so that Airflow clears them, too, when a user clears the wait.
+            create >> begin >> wait >> delete.as_teardown(setups=[create, begin])
         self._wait = wait
 
     @property

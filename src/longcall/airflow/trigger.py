@@ -12,9 +12,10 @@ from typing import ClassVar, Final
 from asgiref.sync import sync_to_async
 
 from longcall._core.errors import LongcallError
-from longcall.airflow.completion import COMPLETION_XCOM_KEY, message_from_json, message_to_json, status_report
+from longcall.airflow.completion import completion_key, message_from_json, message_to_json, status_report
+from longcall.airflow.ending import Ending, end_call
 from longcall.airflow.identity import signing_key
-from longcall.airflow.metrics import count_cancel_request, count_reconciled
+from longcall.airflow.metrics import count_reconciled
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
@@ -58,9 +59,10 @@ class EventStatus:
 class CompletionTrigger(BaseTrigger):
     """Fires once, when the call has its completion, its deadline has passed, or its inbox is gone.
 
-    The event is small and says nothing of the result: `{"status", "correlid"}`, with `error` and
-    `retryable` when waiting failed. The completion itself is in the task's XCom `longcall_completion`
-    before the event leaves. Where no task instance is known (`dag.test()`), it rides in the event.
+    The event is small and says nothing of the result: `{"status", "correlid"}`; when waiting failed also
+    `error`, `retryable`, and `given_up`: the work is cancelled and the inbox deleted already. The completion
+    itself is in the task's XCom `longcall_completion.ID` before the event leaves. Where no task instance is
+    known (`dag.test()`), it rides in the event.
 
     Killed and started again, here or in another triggerer, it waits on, and fires for a completion
     that came in between. Two copies running at once do no harm.
@@ -83,6 +85,7 @@ class CompletionTrigger(BaseTrigger):
         self.keep_inbox = keep_inbox
         self.not_before_s = not_before_s
         self._fired = False
+        self._has_arrived = False
         self._shown = ShownLines()
 
     def serialize(self) -> tuple[str, dict[str, object]]:
@@ -112,19 +115,27 @@ class CompletionTrigger(BaseTrigger):
         its task still waits for is left alone.
         """
         record = CallRecord.from_json(self.call)
-        if self._fired or await self._still_awaited(record):
+        if self._fired:
             return
-        self.log.info("The task was ended by a user: cancelling the call %s", record.correlid)
-        if record.location:
-            count_cancel_request()
-            try:
-                taken = await sync_to_async(ServiceHook(record.http_conn_id).cancel)(record.location)
-                self.log.info("The service %s the cancellation", "took" if taken else "did not take")
-            except LongcallError as error:
-                self.log.warning("The call %s could not be cancelled: %s", record.correlid, error)
+        if await self._still_awaited(record):
+            self.log.info("The wait for call %s has moved to another triggerer", record.correlid)
+            return
+        self.log.info("The task was ended by a user, and so its call %s is", record.correlid)
+        if self._has_arrived:
+            self.log.warning("The completion of call %s came too late: it resumes nobody", record.correlid)
+        await self._give_up(record)
+
+    async def _give_up(self, record: CallRecord) -> bool:
+        """Cancel the work and delete the inbox; tell whether nothing is left to do."""
+        ending = await sync_to_async(end_call, thread_sensitive=False)(record)
+        self.log.info("Call %s: %s", record.correlid, ending.value)
+        if ending is Ending.UNREACHED:
+            self.log.warning("Inbox %s is left, for a sweep to find the call by", record.inbox)
+            return False
         if not record.lasting:
             async with shared_router(record.route) as shared:
                 await self._delete_inbox(shared, record)
+        return True
 
     async def _still_awaited(self, record: CallRecord) -> bool:
         task: TaskKey | None = self.task_instance
@@ -140,14 +151,17 @@ class CompletionTrigger(BaseTrigger):
             async with shared_router(record.route) as shared, self._warm_up():
                 arrived = await self._receive_once(shared, record)
                 if arrived is None:
-                    return event | {"status": EventStatus.TIMED_OUT}
+                    given_up = await self._give_up(record)
+                    return event | {"status": EventStatus.TIMED_OUT, "given_up": given_up}
                 if not (record.lasting or self.keep_inbox):
                     await self._delete_inbox(shared, record)
             return event | arrived | {"status": EventStatus.COMPLETED}
         except LongcallError as error:
             # A retry makes a new inbox; it cannot make new credentials.
             retryable = not isinstance(error, TransportDenied)
-            return event | {"status": EventStatus.FAILED, "error": str(error), "retryable": retryable}
+            given_up = await self._give_up(record)
+            event |= {"status": EventStatus.FAILED, "error": str(error), "retryable": retryable}
+            return event | {"given_up": given_up}
 
     @asynccontextmanager
     async def _warm_up(self) -> AsyncIterator[None]:
@@ -236,9 +250,10 @@ class CompletionTrigger(BaseTrigger):
         stored = message_to_json(message)
         task: TaskKey | None = self.task_instance
         if task is not None:
-            await store_xcom(task, COMPLETION_XCOM_KEY, stored)
+            await store_xcom(task, completion_key(record.correlid), stored)
         if record.lasting and arrival is not None:
             await arrival.acknowledge()  # an own inbox is deleted instead, by this task or a later one
+        self._has_arrived = True
         self.log.info("The completion of call %s has arrived", record.correlid)
         return {} if task is not None else {"completion": stored}
 
@@ -246,7 +261,7 @@ class CompletionTrigger(BaseTrigger):
         task: TaskKey | None = self.task_instance
         if task is None:
             return False
-        value = await load_xcom(task, COMPLETION_XCOM_KEY)
+        value = await load_xcom(task, completion_key(record.correlid))
         return bool(value) and message_from_json(value).attributes.get("correlid") == record.correlid
 
     async def _delete_inbox(self, shared: SharedRouter, record: CallRecord) -> None:

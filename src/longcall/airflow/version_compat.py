@@ -63,9 +63,11 @@ __all__ = [
     "load_across_tries",
     "load_xcom",
     "mask_secret",
+    "run_exists",
     "store_across_tries",
     "store_xcom",
     "task_is_deferred",
+    "task_state",
 ]
 
 _VERSION = tuple(int(part) for part in importlib.metadata.version("apache-airflow").split(".")[:2])
@@ -163,22 +165,50 @@ async def load_xcom(task: TaskKey, key: str) -> JsonValue:
 
 async def task_is_deferred(task: TaskKey) -> bool:
     """Tell from a trigger whether its task instance is deferred: by this trigger, or by a later try."""
+    state = await sync_to_async(task_state)(
+        dag_id=task.dag_id, run_id=task.run_id, task_id=task.task_id, map_index=task.map_index
+    )
+    return state == "deferred"
+
+
+def task_state(*, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+    """Return the state of any task instance, from a worker or a thread of the triggerer.
+
+    None: it has none yet, or does not exist.
+    """
     if _VERSION < (3, 0):
-        return await sync_to_async(_state_in_database)(task) == "deferred"
+        return _state_in_database(dag_id, run_id, task_id, map_index)
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-        dag_id=task.dag_id,
-        task_ids=[task.task_id],
-        run_ids=[task.run_id],
-        map_index=task.map_index,
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=dag_id, task_ids=[task_id], run_ids=[run_id], map_index=map_index
     )
     # A mapped task's state is keyed `task_id` or `task_id_mapindex`, by version; only one was asked for.
-    return "deferred" in {str(state) for state in states.get(task.run_id, {}).values()}
+    found = next(iter(states.get(run_id, {}).values()), None)
+    return None if found is None else str(found)
 
 
-def _state_in_database(task: TaskKey) -> str | None:
-    """Airflow 2's triggerer has the database at hand; Airflow 3's has not, and is asked above."""
+def run_exists(dag_id: str, run_id: str) -> bool:
+    """Tell from a worker whether there is a DAG run."""
+    if _VERSION < (3, 0):
+        return _run_in_database(dag_id, run_id)
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return RuntimeTaskInstance.get_dr_count(dag_id=dag_id, run_ids=[run_id]) > 0
+
+
+def _run_in_database(dag_id: str, run_id: str) -> bool:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        wanted = select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        return session.scalar(wanted) is not None
+
+
+def _state_in_database(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+    """Airflow 2's worker and triggerer have the database at hand; Airflow 3's have not, and ask as above."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -186,10 +216,10 @@ def _state_in_database(task: TaskKey) -> str | None:
     with create_session() as session:
         state: str | None = session.scalar(
             select(TaskInstance.state).where(
-                TaskInstance.dag_id == task.dag_id,
-                TaskInstance.task_id == task.task_id,
-                TaskInstance.run_id == task.run_id,
-                TaskInstance.map_index == task.map_index,
+                TaskInstance.dag_id == dag_id,
+                TaskInstance.run_id == run_id,
+                TaskInstance.task_id == task_id,
+                TaskInstance.map_index == map_index,
             )
         )
         return state

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from longcall import __version__
 from longcall._core.errors import LongcallError
-from longcall.cli import broker, demo, serve, serve_command, worker
+from longcall.cli import broker, demo, inboxes, serve, serve_command, worker
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"longcall {__version__}")
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it comes from")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, serve, worker, broker):
+    for command in (demo, serve, worker, broker, inboxes):
         command.add_parser(subparsers)
     words, command_line = serve_command.split_command(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(words, argparse.Namespace(command_line=command_line))

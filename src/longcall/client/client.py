@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from longcall._core.clock import Clock
+from longcall._core.clock import Clock, SystemClock
 from longcall._core.errors import LongcallError
 from longcall.client._http import HttpAnswer, check_url, is_same_origin, send
 from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
 from longcall.client.errors import CallError, CallSilent, CallTimeout
+from longcall.client.labels import created_label
 from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
 from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Router
@@ -106,7 +107,8 @@ class AsyncClient:
         )
         self._http = http if http is not None else self._own_http
         self._own_transport: Transport | None = None
-        self._router = Router(transport, config=self._config.router, clock=clock)
+        self._clock = clock or SystemClock()
+        self._router = Router(transport, config=self._config.router, clock=self._clock)
 
     @classmethod
     def from_env(
@@ -229,7 +231,8 @@ class AsyncClient:
             signing_keys=() if self._config.signing == "off" else (SigningKey.new(),),
         )
         check_url(url)
-        await self._transport.create_inbox(address.inbox)
+        labels = {**address.inbox.labels, **created_label(self._clock.now())}
+        await self._transport.create_inbox(replace(address.inbox, labels=labels))
         try:
             answer = await self._send_start(url, request, headers or {})
         except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from longcall.client.labels import SOURCE_LABELS
 from longcall.contract import (
     ContractError,
     correlation_filter,
@@ -19,7 +20,6 @@ from longcall.transport.port import InboxSpec
 
 __all__ = ["CallAddress", "InboxPolicy", "PerCallInbox", "SharedInbox"]
 
-_LABELS: Final = {"source": "longcall"}
 _WEEK_S: Final = 7 * 24 * 3600.0
 
 
@@ -81,7 +81,7 @@ class PerCallInbox:
             name=resource_path(correlation_id, project=project, collection="subscriptions", field="correlid"),
             topic=self.topic,
             filter=correlation_filter(correlation_id),
-            labels={**self.labels, **_LABELS},
+            labels={**self.labels, **SOURCE_LABELS},
         )
         return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=False)
 
@@ -126,7 +126,7 @@ class SharedInbox:
             filter=inbox_filter(self._inbox_id),
             expires_after_s=None,
             retention_s=_WEEK_S,
-            labels={**self.labels, **_LABELS},
+            labels={**self.labels, **SOURCE_LABELS},
         )
         return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=True)
 

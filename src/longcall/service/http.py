@@ -1,7 +1,8 @@
 """The service's HTTP face: start, status, cancel, list. Errors are problem details (RFC 9457).
 
 `POST {path}?correlid={id}` answers 202 with the `Location` of the status resource,
-`GET` it tells how the call stands, `DELETE` asks for its cancellation.
+`GET` it tells how the call stands, `DELETE` asks for its cancellation. Who did not get
+that answer asks `GET {path}?correlid={id}`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from longcall.service.observer import Observer
 from longcall.service.page import page_routes
 from longcall.service.request_counts import CountRequests
 from longcall.service.running import Running
+from longcall.service.store import StoredCall
 
 __all__ = ["make_app"]
 
@@ -89,7 +91,9 @@ def make_app(
 
     routes: list[BaseRoute] = []
     if config.answers:
-        routes += [Route(path, _start(spec, config), methods=["POST"]) for path, spec in handlers.items()]
+        routes += [
+            Route(path, _handler(spec, config), methods=["GET", "POST"]) for path, spec in handlers.items()
+        ]
     if config.answers and config.page:
         routes += page_routes(_calls, service=name, handlers=list(handlers), clock=clock)
     if config.answers:
@@ -114,6 +118,15 @@ def make_app(
     )
 
 
+def _handler(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
+    start, find = _start(spec, config), _find(spec)
+
+    async def handle(request: Request) -> Response:
+        return await (start if request.method == "POST" else find)(request)
+
+    return handle
+
+
 def _start(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
     async def start(request: Request) -> Response:
         body = await _read_body(request, config.max_body_bytes)
@@ -127,11 +140,28 @@ def _start(spec: HandlerSpec, config: ServiceConfig) -> Endpoint:
             if not await _calls(request).knows(call_request, path=spec.path):
                 raise
         call = await _calls(request).accept(call_request, path=spec.path)
-        location = f"{request.scope.get('root_path', '')}/calls/{quote(call_request.correlation_id, safe='')}"
-        headers = {"Location": location} | ({"Longcall-Signed": "v1"} if call_request.signing_keys else {})
+        headers = _location(request, call) | ({"Longcall-Signed": "v1"} if call_request.signing_keys else {})
         return _status_answer(call.status, code=200 if call.status.state.is_final else 202, headers=headers)
 
     return start
+
+
+def _find(spec: HandlerSpec) -> Endpoint:
+    async def find(request: Request) -> Response:
+        if "correlid" not in request.query_params:
+            raise HTTPException(405, "POST starts a call", headers={"Allow": "GET, HEAD, POST"})
+        wanted = decode_request(request.query_params, request.headers, b"")
+        call = await _calls(request).get(wanted.correlation_id)
+        if call.handler != spec.path:
+            raise UnknownCall("no call of this id was started here")
+        return _status_answer(call.status, code=200, headers=_location(request, call))
+
+    return find
+
+
+def _location(request: Request, call: StoredCall) -> dict[str, str]:
+    name = quote(call.status.correlation_id, safe="")
+    return {"Location": f"{request.scope.get('root_path', '')}/calls/{name}"}
 
 
 async def _status(request: Request) -> Response:

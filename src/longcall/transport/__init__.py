@@ -10,11 +10,12 @@ from longcall.transport.errors import (
     TransportRefused,
     TransportUnavailable,
 )
-from longcall.transport.port import Delivery, InboxSpec, InboxStream, Transport
+from longcall.transport.port import Delivery, FoundInbox, InboxSpec, InboxStream, Transport
 
 __all__ = [
     "Delivery",
     "FileMissing",
+    "FoundInbox",
     "InboxConflict",
     "InboxNotFound",
     "InboxSpec",

@@ -26,7 +26,7 @@ from longcall.transport.errors import (
     TransportRefused,
     TransportUnavailable,
 )
-from longcall.transport.port import DAY_S, Delivery, InboxSpec, InboxStream
+from longcall.transport.port import DAY_S, Delivery, FoundInbox, InboxSpec, InboxStream
 
 __all__ = ["MemoryBackend", "MemoryTransport"]
 
@@ -172,6 +172,14 @@ class MemoryTransport:
     async def delete_inbox(self, name: str) -> None:
         """Delete an inbox; see `Transport.delete_inbox`."""
         self._open()._delete(name)
+
+    async def list_inboxes(self, project: str) -> Sequence[FoundInbox]:
+        """List the inboxes; see `Transport.list_inboxes`."""
+        return [
+            FoundInbox(name=name, topic=spec.topic, labels=spec.labels)
+            for name, spec in self._open().inboxes.items()
+            if name.startswith(f"projects/{project}/")
+        ]
 
     @asynccontextmanager
     async def open_stream(self, inbox: str, *, lease_s: float) -> AsyncIterator[InboxStream]:

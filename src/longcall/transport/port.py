@@ -15,7 +15,7 @@ from typing import Protocol
 
 from longcall.contract import Message
 
-__all__ = ["DAY_S", "Delivery", "InboxSpec", "InboxStream", "Transport"]
+__all__ = ["DAY_S", "Delivery", "FoundInbox", "InboxSpec", "InboxStream", "Transport"]
 
 DAY_S = 24 * 3600.0
 
@@ -43,6 +43,21 @@ class InboxSpec:
     retention_s: float = DAY_S
     ack_deadline_s: float = 60.0
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundInbox:
+    """An inbox that exists.
+
+    Attributes:
+        name: full path of the subscription.
+        topic: full path of the topic; `_deleted-topic_` when that is gone.
+        labels: as it was created with.
+    """
+
+    name: str
+    topic: str
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +114,10 @@ class Transport(Protocol):
 
     async def delete_inbox(self, name: str) -> None:
         """Delete the inbox and what is in it; one that does not exist is deleted already."""
+        ...
+
+    async def list_inboxes(self, project: str) -> Sequence[FoundInbox]:
+        """Return all subscriptions of a project, those of others included."""
         ...
 
     def open_stream(self, inbox: str, *, lease_s: float) -> AbstractAsyncContextManager[InboxStream]:

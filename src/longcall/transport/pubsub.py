@@ -47,7 +47,7 @@ from longcall.transport.errors import (
     TransportRefused,
     TransportUnavailable,
 )
-from longcall.transport.port import Delivery, InboxSpec, InboxStream
+from longcall.transport.port import Delivery, FoundInbox, InboxSpec, InboxStream
 
 __all__ = ["PubSubTransport"]
 
@@ -171,6 +171,17 @@ class PubSubTransport:
             await self._subscriber_client().delete_subscription(
                 subscription=name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
             )
+
+    async def list_inboxes(self, project: str) -> Sequence[FoundInbox]:
+        """List the subscriptions; see `Transport.list_inboxes`."""
+        with translated(f"projects/{project}"):
+            listed = await self._subscriber_client().list_subscriptions(
+                project=f"projects/{project}", timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+            )
+            return [
+                FoundInbox(name=found.name, topic=found.topic, labels=dict(found.labels))
+                async for found in listed
+            ]
 
     @asynccontextmanager
     async def open_stream(self, inbox: str, *, lease_s: float) -> AsyncIterator[InboxStream]:

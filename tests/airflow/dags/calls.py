@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow.sdk import DAG, task
 
-from longcall.airflow import LongCallOperator, LongCallTaskGroup
+from longcall.airflow import LongCallOperator, LongCallSweepOperator, LongCallTaskGroup
 
 SERVICE = {"topic": "reports", "http_conn_id": "service"}
 HUNDRED = [{"n": n, "calls": 100} for n in range(100)]
 FORTY = [{"n": n, "calls": 40} for n in range(40)]
+QUICK_S = (0.0, 0.3, 1.0, 3.0)
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=0)}
 
 
@@ -33,6 +35,18 @@ with DAG("at_once"):
     calls = LongCallOperator.partial(task_id="call", endpoint="/echo", **SERVICE).expand(
         data=[{"n": n} for n in range(8)]
     )
+    collect(calls.output)
+
+
+@task
+def delays(dag_run: Any = None) -> list[dict[str, float]]:
+    """Return the arguments of as many calls as the run is told to make for each length of work."""
+    number = len(QUICK_S) * int(dag_run.conf["each"])
+    return [{"n": n, "delay_s": QUICK_S[n % len(QUICK_S)]} for n in range(number)]
+
+
+with DAG("quick"):
+    calls = LongCallOperator.partial(task_id="call", endpoint="/echo", **SERVICE).expand(data=delays())
     collect(calls.output)
 
 with DAG("bare_service"):
@@ -70,6 +84,21 @@ with DAG("shell_script"):
 
 with DAG("forever"):
     LongCallOperator(task_id="call", endpoint="/forever", **SERVICE)
+
+with DAG("forever_in_steps"):
+    LongCallTaskGroup("steps", endpoint="/forever", **SERVICE)
+
+with DAG("exceeds_execution_timeout"):
+    LongCallOperator(task_id="call", endpoint="/forever", execution_timeout=timedelta(seconds=8), **SERVICE)
+
+with DAG("falls_silent"):
+    LongCallOperator(task_id="call", endpoint="/forever", heartbeat_timeout=timedelta(seconds=2), **SERVICE)
+
+with DAG("times_out_in_steps"):
+    LongCallTaskGroup("steps", endpoint="/forever", timeout=timedelta(seconds=2), **SERVICE)
+
+with DAG("sweep"):
+    LongCallSweepOperator(task_id="sweep", older_than=timedelta(0))
 
 with DAG("released"):
     LongCallOperator(task_id="call", endpoint="/held", **SERVICE)

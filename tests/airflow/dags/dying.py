@@ -73,3 +73,12 @@ with DAG("dying"):
         retries=3,
         retry_delay=timedelta(seconds=0),
     ).expand_kwargs(calls())
+
+with DAG("dies_for_good"):
+    DyingOperator(
+        task_id="call",
+        endpoint="/forever",
+        topic="reports",
+        http_conn_id="service",
+        dies="request answered, before that is kept",
+    )

@@ -29,7 +29,6 @@ def test_record_survives_json() -> None:
 
 def test_record_tells_how_the_call_went() -> None:
     started = RECORD.started(
-        http_conn_id="service",
         location="http://service/calls/lc-1",
         accepted_ms=12,
         deadline_s=None,

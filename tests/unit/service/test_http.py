@@ -106,7 +106,19 @@ async def test_what_is_not_there_is_a_problem_too(open_desk: OpenDesk) -> None:
         problem(await desk.http.delete("/calls/nobody"), 404)
         refused = await desk.http.get("/echo")
         problem(refused, 405)
-        assert refused.headers["allow"] == "POST"
+        assert refused.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_caller_that_missed_the_answer_finds_its_call_and_starts_nothing(open_desk: OpenDesk) -> None:
+    work = Work()
+    async with open_desk(make_service(work)) as desk:
+        problem(await desk.http.get("/held?correlid=a"), 404)
+        started = await desk.start("/held", "a", body={"n": 1})
+        found = await desk.http.get("/held?correlid=a")
+        assert (found.status_code, found.headers["location"]) == (200, started.headers["location"])
+        assert CallStatus.from_wire(found.json()).correlation_id == "a"
+        problem(await desk.http.get("/echo?correlid=a"), 404)
+        work.released.set()
 
 
 async def test_delete_cancels_once_and_is_idempotent(open_desk: OpenDesk) -> None:

@@ -1,0 +1,205 @@
+"""Every way in which a task can end before its call: the work is cancelled, once, and no inbox is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+from tests.airflow.runs import call_of, calls_at_the_service, state_at_the_service, succeed, wait_until
+
+from longcall.cli.stack import LocalStack
+from longcall.cli.stack.guard import descendants_of, processes
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Subscriptions
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+Count: TypeAlias = Callable[[], Counter[str]]
+CALL, WAIT = "call", "steps.wait_for_completion"
+
+
+def mark_task(state: str) -> Callable[[LocalStack, str, str, str], None]:
+    return lambda stack, dag_id, run_id, task_id: stack.airflow.patch_task(
+        dag_id, run_id, task_id, new_state=state
+    )
+
+
+def fail_run(stack: LocalStack, dag_id: str, run_id: str, _task_id: str) -> None:
+    stack.airflow.patch_run(dag_id, run_id, state="failed")
+
+
+def clear(stack: LocalStack, dag_id: str, run_id: str, task_id: str) -> None:
+    """Clear the task, and fail it when it waits for its next call."""
+    old = call_of(stack, dag_id, run_id, task_id)["correlid"]
+    stack.airflow.clear_tasks(dag_id, run_id, [task_id])
+    wait_until(lambda: is_deferred(stack, dag_id, run_id, task_id, but=old), "it waits for a new call")
+    stack.airflow.patch_task(dag_id, run_id, task_id, new_state="failed")
+
+
+def wait_for_the_end(stack: LocalStack, dag_id: str, run_id: str, _task_id: str) -> None:
+    stack.airflow.wait_for_run(dag_id, run_id)
+
+
+WAYS = {
+    "marked failed": ("forever", CALL, mark_task("failed")),
+    "marked successful": ("forever", CALL, mark_task("success")),
+    "cleared": ("forever", CALL, clear),
+    "DAG run marked failed": ("forever", CALL, fail_run),
+    "timeout": ("times_out", CALL, wait_for_the_end),
+    "execution_timeout": ("exceeds_execution_timeout", CALL, wait_for_the_end),
+    "heartbeat_timeout": ("falls_silent", CALL, wait_for_the_end),
+    "steps, wait marked failed": ("forever_in_steps", WAIT, mark_task("failed")),
+    "steps, wait cleared": ("forever_in_steps", WAIT, clear),
+    "steps, DAG run marked failed": ("forever_in_steps", WAIT, fail_run),
+    "steps, timeout": ("times_out_in_steps", WAIT, wait_for_the_end),
+}
+CALLS = {"cleared": 2, "steps, wait cleared": 2}
+"""How many calls there were, where it is not one."""
+
+
+def is_deferred(stack: LocalStack, dag_id: str, run_id: str, task_id: str, *, but: str = "") -> bool:
+    """Tell whether the task waits in the triggerer, for another call than `but`."""
+    tasks = {task.task_id: task for task in stack.airflow.task_instances(dag_id, run_id)}
+    if tasks[task_id].state != "deferred":
+        return False
+    correlid = call_of(stack, dag_id, run_id, task_id)["correlid"]
+    log = stack.airflow.task_log(dag_id, run_id, task_id, try_number=tasks[task_id].try_number)
+    return correlid != but and f"Waiting for the completion of call {correlid}" in log
+
+
+def test_every_way_to_end_cancels_the_call_once_and_leaves_no_inbox(
+    stack: LocalStack, subscriptions: Subscriptions, cancellations: Count
+) -> None:
+    before, known, asked = (
+        subscriptions.names(),
+        set(calls_at_the_service(stack, "/forever")),
+        cancellations(),
+    )
+    runs = {way: stack.airflow.trigger(dag_id) for way, (dag_id, _, _) in WAYS.items()}
+
+    for way, (dag_id, task_id, act) in WAYS.items():
+        if act is not wait_for_the_end:
+            wait_until(lambda: is_deferred(stack, dag_id, runs[way], task_id), way)  # noqa: B023 # at once
+        act(stack, dag_id, runs[way], task_id)
+
+    for way, (dag_id, _, _) in WAYS.items():
+        stack.airflow.wait_for_run(dag_id, runs[way])
+    wait_until(lambda: subscriptions.names() == before, "all inboxes are deleted")
+    calls = {
+        correlid: state
+        for correlid, state in calls_at_the_service(stack, "/forever").items()
+        if correlid not in known
+    }
+    assert len(calls) == sum(CALLS.get(way, 1) for way in WAYS)
+    assert set(calls.values()) == {"cancelled"}
+    new = cancellations() - asked
+    assert {correlid: new[correlid] for correlid in calls} == dict.fromkeys(calls, 1)
+
+
+def test_service_that_is_away_for_a_moment_is_asked_again(
+    stack: LocalStack, subscriptions: Subscriptions, cancellations: Count
+) -> None:
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("forever")
+    wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")
+    call = call_of(stack, "forever", run_id)
+
+    stack.kill_component("service")
+    stack.airflow.patch_task("forever", run_id, CALL, new_state="failed")
+    says = "and so its call"
+    wait_until(lambda: says in stack.airflow.task_log("forever", run_id, CALL), "the trigger ends the call")
+    stack.restart_component("service")
+
+    wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
+    wait_until(lambda: state_at_the_service(call) == "cancelled", "the call is cancelled")
+    assert cancellations()[call["correlid"]] == 1
+
+
+@pytest.fixture
+def start_second_triggerer(stack: LocalStack) -> Iterator[Callable[[], None]]:
+    """Starts another triggerer; afterwards it is gone."""
+
+    def start() -> None:
+        command = (sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs")
+        stack.start_component("second-triggerer", *command)
+        log = stack.logs_dir / "second-triggerer.log"
+        wait_until(lambda: "Starting the triggerer" in log.read_text(), "the second triggerer works")
+
+    yield start
+    stack.kill_component("second-triggerer")
+
+
+def test_trigger_that_moves_to_another_triggerer_leaves_the_call_alone(
+    stack: LocalStack,
+    subscriptions: Subscriptions,
+    cancellations: Count,
+    start_second_triggerer: Callable[[], None],
+) -> None:
+    """The first stands still; when it goes on, Airflow tells its trigger what it tells one that is killed."""
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("forever")
+    wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")
+    call = call_of(stack, "forever", run_id)
+    waits = f"Waiting for the completion of call {call['correlid']}"
+
+    def log() -> str:
+        return stack.airflow.task_log("forever", run_id, CALL)
+
+    start_second_triggerer()
+    stop_and_go(stack, "triggerer", until=lambda: log().count(waits) == 2)
+    wait_until(lambda: "has moved to another triggerer" in log(), "the first learns of it")
+
+    assert state_at_the_service(call) in {"accepted", "running"}
+    assert call["correlid"] in subscriptions.names()
+    assert call["correlid"] not in cancellations()
+    stack.airflow.patch_task("forever", run_id, CALL, new_state="failed")
+    wait_until(lambda: state_at_the_service(call) == "cancelled", "the call is cancelled")
+    wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
+    assert cancellations()[call["correlid"]] == 1
+
+
+def stop_and_go(stack: LocalStack, name: str, *, until: Callable[[], bool]) -> None:
+    """Let a component stand still until something is true."""
+    pids = descendants_of(stack.components[name].pid, processes())
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(until, "another has taken over")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
+    stack: LocalStack, subscriptions: Subscriptions, cancellations: Count
+) -> None:
+    """A user ended one while no triggerer ran; the worker of one was lost in its last try; one is awaited."""
+    before = subscriptions.names()
+    awaited, ended = (stack.airflow.trigger("forever") for _ in range(2))
+    died = stack.airflow.trigger("dies_for_good")
+    for run_id in (awaited, ended):
+        wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")  # noqa: B023 # at once
+    calls = {run_id: call_of(stack, "forever", run_id)["correlid"] for run_id in (awaited, ended)}
+    calls[died] = call_of(stack, "dies_for_good", died)["correlid"]
+    stack.kill_component("triggerer")
+    stack.airflow.patch_task("forever", ended, CALL, new_state="failed")
+    assert stack.airflow.wait_for_run("dies_for_good", died).state == "failed"
+    assert subscriptions.names() - before == set(calls.values())
+
+    swept = stack.airflow.xcom("sweep", succeed(stack, "sweep"), "sweep")
+
+    assert isinstance(swept, dict)
+    assert set(swept["swept"]) == {calls[ended], calls[died]}
+    assert (swept["awaited"], swept["left"]) == (1, [])
+    assert subscriptions.names() - before == {calls[awaited]}
+    assert {cancellations()[calls[run_id]] for run_id in (ended, died)} == {1}
+    assert cancellations()[calls[awaited]] == 0
+    stack.restart_component("triggerer")
+    stack.airflow.patch_task("forever", awaited, CALL, new_state="failed")
+    wait_until(lambda: subscriptions.names() == before, "the triggerer ends the last one")

@@ -1,0 +1,102 @@
+"""`kill -9` of triggerer, scheduler, broker and service at each instant of a call that pauses there."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.airflow.pausing import IN_TRIGGER, IN_WORKER
+from tests.airflow.runs import started, wait_until
+
+from longcall.cli.stack import LocalStack
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Subscriptions
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(5400)]
+
+BEFORE_INBOX, INBOX, ANSWERED, BEFORE_DEFERRAL, RESUMED, _READ = IN_WORKER
+LISTENS, WAITS, RECEIVED, STORED, DELETED = IN_TRIGGER
+INSTANTS = {
+    "triggerer": (LISTENS, WAITS, RECEIVED, STORED, DELETED, RESUMED),
+    "scheduler": (INBOX, ANSWERED, BEFORE_DEFERRAL, WAITS, RESUMED),
+    "broker": (BEFORE_INBOX, INBOX, ANSWERED, WAITS, RECEIVED, STORED),
+    "service": (INBOX, ANSWERED, WAITS, RECEIVED),
+}
+SHORT = {
+    "triggerer": (RECEIVED,),
+    "scheduler": (ANSWERED,),
+    "broker": (WAITS, STORED),
+    "service": (ANSWERED,),
+}
+STARTED = {"triggerer": "Starting the triggerer", "scheduler": "Starting the scheduler"}
+"""What is in the log of each life of a component that does not listen."""
+FULL = 10
+"""Rounds from which on this is the long form."""
+
+
+@pytest.mark.parametrize("victim", INSTANTS)
+def test_process_killed_at_any_instant_loses_nothing(
+    stack: LocalStack, subscriptions: Subscriptions, paused_folder: Path, rounds: int, victim: str
+) -> None:
+    instants = SHORT[victim] if rounds < FULL else INSTANTS[victim]
+    before, known = subscriptions.names(), started(stack)
+    pauses = [f"{instant}/{n}" for instant in instants for n in range(max(1, rounds // 10))]
+
+    run_id = stack.airflow.trigger("paused", {"pauses": list(pauses)})
+    kills = kill_at_each_pause(stack, victim, paused_folder, run_id, pauses)
+    state = stack.airflow.wait_for_run("paused", run_id, timeout_s=600).state
+
+    tasks = [task for task in stack.airflow.task_instances("paused", run_id) if task.task_id == "call"]
+    lost = Counter[str]()
+    for pause, task in zip(pauses, sorted(tasks, key=lambda task: task.map_index), strict=True):
+        result = stack.airflow.xcom("paused", run_id, "call", map_index=task.map_index)
+        lost[pause.split("/")[0]] += not isinstance(result, dict) or not str(result["n"]).startswith(
+            run_id[:20]
+        )
+    print(f"\n| {victim} killed | kills | lost | started twice |\n| --- | --- | --- | --- |")
+    twice, left = started(stack) - known - len(tasks), subscriptions.names() - before
+    for instant in instants:
+        print(f"| {instant} | {kills[instant]} | {lost[instant]} | {twice} |")
+    print(f"tries: {sorted(Counter(task.try_number for task in tasks).items())}; left: {sorted(left)}")
+    assert (state, lost.total(), twice, left) == ("success", 0, 0, set())
+
+
+def kill_at_each_pause(
+    stack: LocalStack, victim: str, folder: Path, run_id: str, pauses: Sequence[str]
+) -> Counter[str]:
+    """Kill the victim whenever a call has paused; return how often at which instant."""
+    kills = Counter[str]()
+    waiting = {f"{run_id}-{n}": pause.split("/")[0] for n, pause in enumerate(pauses)}
+    while waiting:
+        wait_until(lambda: any((folder / key).exists() for key in waiting), "a call pauses", timeout_s=300)
+        (key,) = [key for key in waiting if (folder / key).exists()]
+        lives = lives_of(stack, victim)
+        stack.kill_component(victim)
+        stack.restart_component(victim)
+        wait_until(lambda lives=lives: is_up(stack, victim, lives + 1), f"the {victim} is back")
+        kills[waiting.pop(key)] += 1
+        (folder / f"{key}.go").touch()
+        (folder / "turn").unlink()
+    return kills
+
+
+def lives_of(stack: LocalStack, name: str) -> int:
+    """Return how often a component has started to work, as far as its log says so."""
+    return (stack.logs_dir / f"{name}.log").read_text().count(STARTED.get(name, "never said"))
+
+
+def is_up(stack: LocalStack, name: str, lives: int) -> bool:
+    """Tell whether a component answers, or says that it works, in this of its lives."""
+    if name in STARTED:
+        return lives_of(stack, name) >= lives
+    address = stack.service_url.removeprefix("http://") if name == "service" else stack.pubsub_host
+    host, _, port = address.partition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+        return True
+    return False

@@ -10,45 +10,46 @@ import asyncio
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Row,
     and_,
-    bindparam,
-    delete,
     func,
     or_,
     select,
     text,
-    union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from longcall._core.clock import Clock
 from longcall.contract import (
     CallRequest,
     CallState,
-    Cancelled,
     Completion,
     Failed,
     LogLine,
-    Problem,
     Progress,
 )
-from longcall.contract.signing import MAX_SIGNING_KEYS
 from longcall.service.errors import CallConflict, ServiceUnavailable, UnknownCall
 from longcall.service.handlers import OnInterrupt
+from longcall.service.store.acceptance import accept
+from longcall.service.store.attempts import BEGIN, begin_oldest, is_run, recover
 from longcall.service.store.database import Database
+from longcall.service.store.endings import (
+    AFTER_A_DEAD_RUN,
+    CANCELLED,
+    FIRST_COMPLETION,
+    ending_values,
+    forget,
+)
 from longcall.service.store.files import expired_files, forget_files, note_file
 from longcall.service.store.levels import Levels, read_levels
-from longcall.service.store.log import LOG_BYTES, add_lines, forget_lines, read_lines
+from longcall.service.store.log import LOG_BYTES, add_lines, read_lines
 from longcall.service.store.rows import (
+    STATUS,
+    CallRow,
+    Values,
     completion_values,
     progress_value,
     request_values,
@@ -57,7 +58,7 @@ from longcall.service.store.rows import (
     to_stored_call,
     to_summary,
 )
-from longcall.service.store.tables import IS_DUE, IS_OPEN, IS_PUBLISHED, IS_RUNNING, IS_WAITING, calls
+from longcall.service.store.tables import IS_DUE, IS_RUNNING, IS_WAITING, calls
 from longcall.service.store.values import (
     Assignment,
     CallFilter,
@@ -71,12 +72,7 @@ from longcall.service.store.values import (
 __all__ = ["CallStore"]
 
 T = TypeVar("T")
-_Values: TypeAlias = dict[str, Any]
 
-_CANCELLED: Final = Cancelled(detail="by request")
-_FIRST_COMPLETION: Final = 2
-"""Sequence of a completion before which there was no more than *accepted*."""
-_FORGET_AT_ONCE: Final = 1000
 _FORSAKEN_AT_ONCE: Final = 100
 _HAS_NO_JOB: Final = (
     "NOT EXISTS (SELECT 1 FROM procrastinate_jobs AS job WHERE job.lock = longcall_calls.correlid "
@@ -125,7 +121,7 @@ class CallStore:
             "state": str(CallState.ACCEPTED),
             "accepted_s": self._now_s(),
         }
-        row, is_new = await self._write(lambda db: _accept(db, new, max_open))
+        row, is_new = await self._write(lambda db: accept(db, new, max_open))
         if row is None:
             raise ServiceUnavailable("too many calls are waiting: send the same request again later")
         if (row.digest, row.handler) != (new["digest"], handler):
@@ -134,7 +130,7 @@ class CallStore:
 
     async def get(self, correlation_id: str) -> StoredCall | None:
         """Return a call; None when it is unknown, or ended long ago."""
-        query = select(*_STATUS).where(calls.c.correlid == correlation_id)
+        query = select(*STATUS).where(calls.c.correlid == correlation_id)
         row = await self._database.read(lambda db: db.execute(query).one_or_none())
         return None if row is None else to_stored_call(row)
 
@@ -180,13 +176,13 @@ class CallStore:
 
     async def claim(self, handlers: Collection[str], *, owner: str) -> Assignment | None:
         """Take the oldest call that waits for one of the handlers, and begin its next attempt."""
-        begin, values = _begin_oldest(tuple(sorted(handlers))), {"by": owner, "now_s": self._now_s()}
+        begin, values = begin_oldest(tuple(sorted(handlers))), {"by": owner, "now_s": self._now_s()}
         row = await self._write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
 
     async def claim_call(self, correlation_id: str, *, owner: str) -> Assignment | None:
         """Begin the next attempt of this call; None: it does not wait."""
-        begin = _BEGIN.where(calls.c.correlid == correlation_id, IS_WAITING)
+        begin = BEGIN.where(calls.c.correlid == correlation_id, IS_WAITING)
         values = {"by": owner, "now_s": self._now_s()}
         row = await self._write(lambda db: db.execute(begin, values).one_or_none())
         return None if row is None else to_assignment(row)
@@ -203,10 +199,10 @@ class CallStore:
 
         Of the log the last 1000 lines are kept, and 256 kB. False: this run no longer counts.
         """
-        values: _Values = {"heartbeat_s": self._now_s()}
+        values: Values = {"heartbeat_s": self._now_s()}
         if progress is not None:
             values["progress"] = progress_value(progress)
-        change = update(calls).where(*_run(correlation_id, attempt)).values(values)
+        change = update(calls).where(*is_run(correlation_id, attempt)).values(values)
 
         def beat(db: Connection) -> bool:
             number = db.execute(change.returning(calls.c.number)).scalar_one_or_none()
@@ -238,15 +234,15 @@ class CallStore:
             sequence: of the completion among the reports of this run.
             traceparent: of the run, for the completion; empty: that of the request stays.
         """
-        values = self._completion(completion, sequence)
+        values = self._ending(completion, sequence)
         if traceparent:
             values = {**values, "traceparent": traceparent}
         return await self._change(correlation_id, attempt, values)
 
     async def release(self, correlation_id: str, *, attempt: int) -> bool:
         """Give up a run without an outcome: the call waits again, or is cancelled if that was asked for."""
-        run = _run(correlation_id, attempt)
-        cancelled = self._completion(_CANCELLED, _AFTER_A_DEAD_RUN)
+        run = is_run(correlation_id, attempt)
+        cancelled = self._ending(CANCELLED, AFTER_A_DEAD_RUN)
         waiting = {"state": str(CallState.ACCEPTED), "owner": None}
 
         def release(db: Connection) -> bool:
@@ -257,7 +253,7 @@ class CallStore:
 
     async def end_waiting(self, completion: Completion) -> int:
         """End every call that waits, for there will be nobody to run it; return how many."""
-        ended = update(calls).where(IS_WAITING).values(self._completion(completion, _FIRST_COMPLETION))
+        ended = update(calls).where(IS_WAITING).values(self._ending(completion, FIRST_COMPLETION))
         return await self._write(lambda db: db.execute(ended).rowcount)
 
     async def cancel(self, correlation_id: str) -> StoredCall:
@@ -300,7 +296,11 @@ class CallStore:
         dead = and_(IS_RUNNING, calls.c.heartbeat_s <= self._now_s() - silent_s) if silent_s else IS_RUNNING
         if only is not None:
             dead = and_(dead, calls.c.correlid == only)
-        return await self._write(lambda db: self._recover(db, dead, on_interrupt, max_interruptions))
+        return await self._write(
+            lambda db: recover(
+                db, dead, on_interrupt, max_interruptions=max_interruptions, now=self._clock.now()
+            )
+        )
 
     async def forsaken(self, *, waiting_s: float, silent_s: float) -> Mapping[str, str]:
         """Return calls, with their handlers, that wait or are silent for so long and have no job.
@@ -372,30 +372,10 @@ class CallStore:
 
         The oldest go first, and none whose completion is not published. A thousand at most.
         """
-        newest_first = (calls.c.ended_s.desc(), calls.c.number.desc())
-        ended = (
-            select(
-                calls.c.number,
-                calls.c.ended_s,
-                func.row_number().over(order_by=newest_first).label("rank"),
-                func.sum(calls.c.kept_bytes).over(order_by=newest_first).label("size"),
-            )
-            .where(IS_PUBLISHED)
-            .subquery()
+        before_s = self._now_s() - max_age_s
+        return await self._write(
+            lambda db: forget(db, max_ended=max_ended, max_bytes=max_bytes, before_s=before_s)
         )
-        too_much = (
-            (ended.c.rank > max_ended)
-            | (ended.c.size > max_bytes)
-            | (ended.c.ended_s < self._now_s() - max_age_s)
-        )
-        old = select(ended.c.number).where(too_much).order_by(ended.c.ended_s).limit(_FORGET_AT_ONCE)
-
-        def forget(db: Connection) -> int:
-            numbers = db.execute(old).scalars().all()
-            forget_lines(db, numbers)
-            return db.execute(delete(calls).where(calls.c.number.in_(numbers))).rowcount
-
-        return await self._write(forget)
 
     async def note_file(self, url: str, *, expires_time: datetime) -> None:
         """Note that a result is about to be put at `url`, and until when it shall lie there."""
@@ -418,155 +398,25 @@ class CallStore:
         self._change_event = asyncio.Event()
         return result
 
-    async def _change(self, correlation_id: str, attempt: int, values: _Values) -> bool:
+    async def _change(self, correlation_id: str, attempt: int, values: Values) -> bool:
         """Change a call if `attempt` is the one that runs."""
-        change = update(calls).where(*_run(correlation_id, attempt)).values(values)
+        change = update(calls).where(*is_run(correlation_id, attempt)).values(values)
         return await self._write(lambda db: bool(db.execute(change).rowcount))
 
-    def _cancel(self, db: Connection, correlation_id: str) -> Row[Any] | None:
+    def _cancel(self, db: Connection, correlation_id: str) -> CallRow | None:
         is_it = calls.c.correlid == correlation_id
-        db.execute(
-            update(calls).where(is_it, IS_WAITING).values(self._completion(_CANCELLED, _FIRST_COMPLETION))
-        )
+        db.execute(update(calls).where(is_it, IS_WAITING).values(self._ending(CANCELLED, FIRST_COMPLETION)))
         db.execute(update(calls).where(is_it, IS_RUNNING).values(cancel_requested=True))
-        return db.execute(select(*_STATUS).where(is_it)).one_or_none()
+        return db.execute(select(*STATUS).where(is_it)).one_or_none()
 
-    def _recover(
-        self,
-        db: Connection,
-        dead: ColumnElement[bool],
-        on_interrupt: Mapping[str, OnInterrupt],
-        max_interruptions: int,
-    ) -> Interrupted:
-        rerun, failed, cancelled = [], [], []
-        handlers = {}
-        for row in db.execute(select(*_DEAD).where(dead).with_for_update()).all():
-            handlers[row.correlid] = row.handler
-            policy = on_interrupt.get(row.handler, "rerun")
-            if row.cancel_requested:
-                cancelled.append(row.correlid)
-                completion: Completion = _CANCELLED
-            elif policy == "fail" or row.interruptions + 1 >= max_interruptions:
-                failed.append(row.correlid)
-                completion = Failed(problem=_interrupted(row, policy))
-            else:
-                rerun.append(row.correlid)
-                again = {"state": str(CallState.ACCEPTED), "owner": None}
-                again |= {"interruptions": row.interruptions + 1}
-                db.execute(update(calls).where(calls.c.number == row.number).values(again))
-                continue
-            ended = self._completion(completion, _AFTER_A_DEAD_RUN)
-            db.execute(update(calls).where(calls.c.number == row.number).values(ended))
-        return Interrupted(
-            rerun=tuple(rerun), failed=tuple(failed), cancelled=tuple(cancelled), handlers=handlers
-        )
-
-    def _completion(self, completion: Completion, sequence: int) -> _Values:
-        values = completion_values(completion, sequence=sequence, now=self._clock.now())
-        return values | {"kept_bytes": LOG_BYTES + values.get("kept_bytes", 0)}
+    def _ending(self, completion: Completion, sequence: int) -> Values:
+        return ending_values(completion, sequence=sequence, now=self._clock.now())
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
 
-_AFTER_A_DEAD_RUN: Final = 1_000_000_000
-"""Sequence of a completion after a run whose last number nobody knows: above whatever it was."""
-
-_STATUS: Final = tuple(column for column in calls.c if column.name != "body")
-_ADD: Final = {
-    name: dialect.insert(calls).on_conflict_do_nothing().returning(*_STATUS)
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
-_FIRST_AND_LAST_OPEN: Final = select(
-    select(func.min(calls.c.number)).where(IS_OPEN).scalar_subquery(),
-    select(func.max(calls.c.number)).where(IS_OPEN).scalar_subquery(),
-)
-_ASSIGNMENT: Final = tuple(
-    calls.c[name]
-    for name in (
-        *("correlid", "handler", "attempt", "accepted_s", "started_s"),
-        *("body", "content_type", "deadline_s", "reply_topic", "traceparent", "signing_keys"),
-    )
-)
-_BEGIN: Final = (
-    update(calls)
-    .values(
-        state=str(CallState.RUNNING),
-        attempt=calls.c.attempt + 1,
-        owner=bindparam("by"),
-        started_s=bindparam("now_s"),
-        heartbeat_s=bindparam("now_s"),
-        progress=None,
-    )
-    .returning(*_ASSIGNMENT)
-)
 _DUE: Final = (
     *("correlid", "state", "attempt", "ended_s", "sequence", "traceparent", "reply_topic", "signing_keys"),
     *("result", "result_type", "outcome"),
 )
-_DEAD: Final = tuple(
-    calls.c[name]
-    for name in ("number", "correlid", "handler", "attempt", "interruptions", "cancel_requested")
-)
-
-
-@lru_cache
-def _begin_oldest(handlers: Sequence[str]) -> ReturningUpdate[Any]:
-    """Return the statement that begins the oldest call that waits for one of these."""
-    # Of each handler the oldest, and the oldest of those: none makes the others' search longer.
-    number = func.min(calls.c.number).label("number")
-    of_each = [select(number).where(IS_WAITING, calls.c.handler == name) for name in handlers]
-    oldest = select(func.min(union_all(*of_each).subquery().c.number)).scalar_subquery()
-    return _BEGIN.where(calls.c.number == oldest)
-
-
-def _run(correlation_id: str, attempt: int) -> Sequence[Any]:
-    """Return the condition that `attempt` is the one that runs."""
-    return (calls.c.correlid == correlation_id, calls.c.attempt == attempt, IS_RUNNING)
-
-
-def _accept(db: Connection, new: _Values, max_open: int) -> tuple[Row[Any] | None, bool]:
-    """Return the row and whether it is new; no row when too many are open."""
-    row = db.execute(_ADD[db.dialect.name], new).one_or_none()
-    if row is None:
-        known = db.execute(select(*_STATUS).where(calls.c.correlid == new["correlid"])).one()
-        _add_keys(db, known, new)
-        return known, False
-    if _count_open(db, max_open) > max_open:
-        db.execute(delete(calls).where(calls.c.correlid == new["correlid"]))
-        return None, False
-    return row, True
-
-
-def _add_keys(db: Connection, known: Row[Any], new: _Values) -> None:
-    """Have what is still to be published signed for who asks again, too; of many keys the newest."""
-    keys = list(dict.fromkeys(f"{known.signing_keys} {new['signing_keys']}".split()))
-    text = " ".join(keys[-MAX_SIGNING_KEYS:])
-    is_same = (known.digest, known.handler) == (new["digest"], new["handler"])
-    if is_same and text != known.signing_keys and known.published_s is None:
-        db.execute(update(calls).where(calls.c.number == known.number).values(signing_keys=text))
-
-
-def _count_open(db: Connection, enough: int) -> int:
-    """Return how many calls have not ended; something more, if that is no more than `enough` and cheaper."""
-    first, last = db.execute(_FIRST_AND_LAST_OPEN).one()
-    if first is None:
-        return 0
-    if last - first < enough:
-        return int(last - first + 1)
-    return int(db.execute(select(func.count()).where(IS_OPEN)).scalar_one())
-
-
-def _interrupted(row: Row[Any], policy: OnInterrupt) -> Problem:
-    if policy == "fail":
-        return Problem(
-            title="The work was interrupted",
-            detail=f"its process died during attempt {row.attempt}, and it is not to be run again by itself",
-            code="interrupted",
-        )
-    return Problem(
-        title="The work was interrupted too often",
-        detail=f"its process died {row.interruptions + 1} times while it ran: it may be what kills it",
-        code="interrupted",
-        retryable=False,
-    )

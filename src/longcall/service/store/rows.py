@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Row
 
@@ -23,9 +23,13 @@ from longcall.contract import (
 from longcall.contract.progress import progress_from_wire, progress_to_wire
 from longcall.contract.reference import reference_from_wire, reference_to_wire
 from longcall.contract.signing import keys_from_header, keys_to_header
+from longcall.service.store.tables import calls
 from longcall.service.store.values import Assignment, CallSummary, Due, StoredCall
 
 __all__ = [
+    "STATUS",
+    "CallRow",
+    "Values",
     "completion_values",
     "progress_value",
     "request_values",
@@ -35,6 +39,12 @@ __all__ = [
     "to_stored_call",
     "to_summary",
 ]
+
+CallRow: TypeAlias = Row[Any]
+Values: TypeAlias = dict[str, Any]
+
+STATUS: Final = tuple(column for column in calls.c if column.name != "body")
+"""What `to_stored_call` reads."""
 
 _FINAL: Final = {
     Succeeded: CallState.SUCCEEDED,
@@ -48,7 +58,7 @@ def seconds(instant: datetime | None) -> float | None:
     return None if instant is None else instant.timestamp()
 
 
-def request_values(request: CallRequest) -> dict[str, Any]:
+def request_values(request: CallRequest) -> Values:
     """Return the columns that hold what it takes to run a call."""
     return {
         "correlid": request.correlation_id,
@@ -67,9 +77,9 @@ def progress_value(progress: Progress) -> str:
     return json.dumps(progress_to_wire(progress))
 
 
-def completion_values(completion: Completion, *, sequence: int, now: datetime) -> dict[str, Any]:
+def completion_values(completion: Completion, *, sequence: int, now: datetime) -> Values:
     """Return the columns that end a call; the body goes, for nothing will run it again."""
-    values: dict[str, Any] = {
+    values: Values = {
         "state": str(_FINAL[type(completion)]),
         "ended_s": now.timestamp(),
         "sequence": sequence,
@@ -89,7 +99,7 @@ def completion_values(completion: Completion, *, sequence: int, now: datetime) -
     return values | {"outcome": json.dumps(outcome)}
 
 
-def to_stored_call(row: Row[Any]) -> StoredCall:
+def to_stored_call(row: CallRow) -> StoredCall:
     """Read a whole row."""
     status = CallStatus(
         correlation_id=row.correlid,
@@ -105,7 +115,7 @@ def to_stored_call(row: Row[Any]) -> StoredCall:
     return StoredCall(digest=row.digest, handler=row.handler, status=status)
 
 
-def to_summary(row: Row[Any]) -> CallSummary:
+def to_summary(row: CallRow) -> CallSummary:
     """Read the columns of a list."""
     return CallSummary(
         number=row.number,
@@ -121,7 +131,7 @@ def to_summary(row: Row[Any]) -> CallSummary:
     )
 
 
-def to_assignment(row: Row[Any]) -> Assignment:
+def to_assignment(row: CallRow) -> Assignment:
     """Read what a claim returns."""
     request = CallRequest(
         correlation_id=row.correlid,
@@ -140,7 +150,7 @@ def to_assignment(row: Row[Any]) -> Assignment:
     )
 
 
-def to_due(row: Row[Any]) -> Due:
+def to_due(row: CallRow) -> Due:
     """Read what has to be published."""
     completion = _completion(row)
     assert completion is not None  # the query asks for ended calls
@@ -156,11 +166,11 @@ def to_due(row: Row[Any]) -> Due:
     )
 
 
-def _progress(row: Row[Any]) -> Progress | None:
+def _progress(row: CallRow) -> Progress | None:
     return None if row.progress is None else progress_from_wire(json.loads(row.progress))
 
 
-def _completion(row: Row[Any]) -> Completion | None:
+def _completion(row: CallRow) -> Completion | None:
     match row.state:
         case CallState.SUCCEEDED if row.outcome is not None:
             reference = reference_from_wire(json.loads(row.outcome)["reference"])

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,7 @@ from longcall.airflow.steps import start
 from longcall.client import CallRefused
 from longcall.contract import ContractError
 
+CONTEXT: Any = {"ti": SimpleNamespace(dag_id="dag", task_id="call")}
 RECORD = CallRecord(correlid="lc-one", inbox="inbox", lasting=True, project_id="p", gcp_conn_id="g")
 
 
@@ -98,7 +100,7 @@ def request(**changes: Any) -> StartRequest:
 def test_query_is_sent_beside_the_id(
     service: ScriptedService, endpoint: str, query: Any, expected: dict[str, list[str]]
 ) -> None:
-    record, _ = start(RECORD, request(endpoint=endpoint, query=query))
+    record, _ = start(RECORD, request(endpoint=endpoint, query=query), CONTEXT)
 
     ((method, path),) = service.requests
     parts = urlsplit(path)
@@ -110,7 +112,7 @@ def test_query_is_sent_beside_the_id(
 @pytest.mark.parametrize("query", [{"correlid": "lc-two"}, "model=small"])
 def test_query_that_cannot_be_sent_names_the_field(service: ScriptedService, query: Any) -> None:
     with pytest.raises(ContractError, match=r"^query: "):
-        start(RECORD, request(query=query))
+        start(RECORD, request(query=query), CONTEXT)
     assert service.requests == []
 
 
@@ -118,7 +120,7 @@ def test_query_that_cannot_be_sent_names_the_field(service: ScriptedService, que
 def test_service_that_is_busy_is_asked_again_with_the_same_id(service: ScriptedService, status: int) -> None:
     service.answers = [(status, {"Retry-After": "0"}), *service.answers]
 
-    start(RECORD, request())
+    start(RECORD, request(), CONTEXT)
 
     assert service.requests == [("POST", "/train?correlid=lc-one")] * 2
 
@@ -133,18 +135,18 @@ def test_service_is_asked_no_oftener_than_makes_sense(
     service.answers = [answer]
 
     with pytest.raises(CallRefused, match=str(answer[0])):
-        start(RECORD, request(start_retry_max=timedelta(milliseconds=1)))
+        start(RECORD, request(start_retry_max=timedelta(milliseconds=1)), CONTEXT)
 
     assert len(service.requests) == times
 
 
 def test_no_attempt_at_all_is_refused(service: ScriptedService) -> None:
     with pytest.raises(ContractError, match=r"^start_attempts: "):
-        start(RECORD, request(start_attempts=0))
+        start(RECORD, request(start_attempts=0), CONTEXT)
 
 
 def test_answer_that_the_check_accepts_starts_the_call(service: ScriptedService) -> None:
-    start(RECORD, request(response_check=lambda answer: answer.status_code == 202))
+    start(RECORD, request(response_check=lambda answer: answer.status_code == 202), CONTEXT)
 
     assert [method for method, _ in service.requests] == ["POST"]
 
@@ -162,6 +164,6 @@ def test_call_whose_answer_is_not_accepted_is_cancelled(
     service: ScriptedService, check: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        start(RECORD, request(response_check=check))
+        start(RECORD, request(response_check=check), CONTEXT)
 
     assert ("DELETE", "/calls/lc-one") in service.requests

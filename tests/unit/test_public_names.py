@@ -12,6 +12,7 @@ NAMES = {
         "CreateInboxOperator",
         "DeleteInboxOperator",
         "LongCallOperator",
+        "LongCallSensor",
         "LongCallSweepOperator",
         "LongCallTaskGroup",
         "ServiceCompletionsTrigger",

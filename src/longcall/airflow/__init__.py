@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from longcall.airflow.operator import LongCallOperator
+    from longcall.airflow.sensor import LongCallSensor
     from longcall.airflow.sweep import LongCallSweepOperator
     from longcall.airflow.task_group import (
         CreateInboxOperator,
@@ -27,6 +28,7 @@ __all__ = [
     "CreateInboxOperator",
     "DeleteInboxOperator",
     "LongCallOperator",
+    "LongCallSensor",
     "LongCallSweepOperator",
     "LongCallTaskGroup",
     "ServiceCompletionsTrigger",
@@ -39,6 +41,7 @@ _HOMES: Final = {
     "CreateInboxOperator": "task_group",
     "DeleteInboxOperator": "task_group",
     "LongCallOperator": "operator",
+    "LongCallSensor": "sensor",
     "LongCallSweepOperator": "sweep",
     "LongCallTaskGroup": "task_group",
     "ServiceCompletionsTrigger": "watcher",

@@ -25,17 +25,26 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "longcall",
                 "python-modules": [
+                    "longcall.airflow.decorator",
                     "longcall.airflow.operator",
                     "longcall.airflow.sweep",
                     "longcall.airflow.task_group",
                 ],
             }
         ],
+        "sensors": [{"integration-name": "longcall", "python-modules": ["longcall.airflow.sensor"]}],
+        "task-decorators": [
+            {"name": "long_call", "class-name": "longcall.airflow.decorator.long_call_task"},
+        ],
         "extra-links": ["longcall.airflow.link.CallLink"],
         "triggers": [
             {
                 "integration-name": "longcall",
-                "python-modules": ["longcall.airflow.trigger", "longcall.airflow.watcher"],
+                "python-modules": [
+                    "longcall.airflow.status_trigger",
+                    "longcall.airflow.trigger",
+                    "longcall.airflow.watcher",
+                ],
             }
         ],
     }

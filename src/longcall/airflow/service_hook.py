@@ -144,6 +144,12 @@ class ServiceHook:
             raise refusal(status=response.status_code, body=response.content, url=location)
         return response.status_code < 300
 
+    def absolute(self, location: str) -> str:
+        """Return the URL of a status resource that is given as a path below the connection's URL."""
+        if not location.startswith("/"):
+            return location
+        return self._hook("GET").url_from_endpoint("").rstrip("/") + location
+
     def _path_of(self, location: str) -> str | None:
         """Return what comes after the connection's URL; None: it is another's, not to be sent credentials."""
         base = self._hook("GET").url_from_endpoint("").rstrip("/")

@@ -42,6 +42,7 @@ from longcall.contract import (
 )
 
 __all__ = [
+    "HOLD_BACK_S",
     "check_start",
     "completion_trigger",
     "finish",
@@ -58,7 +59,7 @@ log = logging.getLogger(__name__)
 _LOOKS_S = (0.1, 0.3)
 """Pauses before each look whether a very quick service has ended the call already."""
 _LOOK_TIMEOUT_S = 2.0
-_HOLD_BACK_S = 10.0
+HOLD_BACK_S = 10.0
 """From the deferral to the earliest resumption: longer than a loop of a busy scheduler. See ADR 3."""
 
 
@@ -221,7 +222,7 @@ def take(record: CallRecord, completion: Completion, context: Context, access: R
 def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> CompletionTrigger:
     """Return the trigger that waits for a call, to be deferred to at once."""
     return CompletionTrigger(
-        call=record.to_json(), keep_inbox=keep_inbox, not_before_s=time.time() + _HOLD_BACK_S
+        call=record.to_json(), keep_inbox=keep_inbox, not_before_s=time.time() + HOLD_BACK_S
     )
 
 

@@ -13,9 +13,29 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Context, TaskGroup, XComArg
-    from airflow.sdk.bases.decorator import determine_kwargs
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+    from airflow.sdk import (
+        BaseHook,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Context,
+        PokeReturnValue,
+        TaskGroup,
+        XComArg,
+    )
+    from airflow.sdk.bases.decorator import (
+        DecoratedOperator,
+        TaskDecorator,
+        determine_kwargs,
+        task_decorator_factory,
+    )
+    from airflow.sdk.definitions.context import context_merge
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+    )
     from airflow.sdk.execution_time.xcom import XCom
     from airflow.sdk.observability.stats import Stats
 else:
@@ -23,15 +43,22 @@ else:
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
+        AirflowSkipException,
         BaseHook,
         BaseOperator,
         BaseOperatorLink,
+        BaseSensorOperator,
         Context,
+        DecoratedOperator,
+        PokeReturnValue,
         Stats,
+        TaskDecorator,
         TaskGroup,
         XCom,
         XComArg,
+        context_merge,
         determine_kwargs,
+        task_decorator_factory,
     )
 from airflow.triggers import base as triggers
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -45,19 +72,25 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowSkipException",
     "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
     "BaseTrigger",
     "Context",
+    "DecoratedOperator",
+    "PokeReturnValue",
     "SharedStreamProducer",
     "Stats",
+    "TaskDecorator",
     "TaskGroup",
     "TaskKey",
     "TriggerEvent",
     "XCom",
     "XComArg",
+    "context_merge",
     "determine_kwargs",
     "fernet_key",
     "load_across_tries",
@@ -66,6 +99,7 @@ __all__ = [
     "run_exists",
     "store_across_tries",
     "store_xcom",
+    "task_decorator_factory",
     "task_is_deferred",
     "task_state",
 ]

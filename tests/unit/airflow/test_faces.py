@@ -7,17 +7,20 @@ from functools import partial
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 from airflow.serialization import serialized_objects
 
 from longcall.airflow import (
     CreateInboxOperator,
     LongCallOperator,
+    LongCallSensor,
     LongCallTaskGroup,
     StartCallOperator,
     WaitForCompletionOperator,
 )
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, with_context
+from longcall.airflow.status_trigger import StatusTrigger
+from longcall.contract import ContractError
 
 # Before Airflow 3.3 by another name.
 SERIALIZATION: Any = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
@@ -55,6 +58,9 @@ FACES: list[tuple[Any, dict[str, Any]]] = [
     (StartCallOperator, START | CALL),
     (WaitForCompletionOperator, CALL | RESULT),
 ]
+
+
+CONTEXT: Any = {"ds": "2026-01-31"}
 
 
 def _dag(**options: Any) -> DAG:
@@ -135,3 +141,109 @@ def test_callable_is_given_what_it_names_of_the_context() -> None:
     only = with_context(lambda result: result, context)
     assert only is not None
     assert only("result") == "result"
+
+
+def test_decorated_function_is_the_data_of_a_call_and_nothing_else_is() -> None:
+    @task.long_call(topic="reports", endpoint="/train", query={"day": "{{ ds }}"}, retries=3)
+    def train(epochs: int, name: str = "small") -> dict[str, Any]:
+        return {"epochs": epochs, "name": name}
+
+    with _dag() as dag:
+        train(3)
+        train.override(task_id="again", endpoint="/again")(4, name="large")
+        train.override(task_id="mapped").partial(name="tiny").expand(epochs=[1, 2])
+    first, again, mapped = (dag.task_dict[name] for name in ("train", "again", "mapped"))
+    assert _kept(first, {"topic": 0, "endpoint": 0, "retries": 0, "multiple_outputs": 0}) == {
+        "topic": "reports",
+        "endpoint": "/train",
+        "retries": 3,
+        "multiple_outputs": False,
+    }
+    assert (again.endpoint, again.topic) == ("/again", "reports")
+    unmapped = mapped.unmap({"op_kwargs": {"epochs": 2, "name": "tiny"}})
+    for operator, expected in (
+        (first, {"epochs": 3, "name": "small"}),
+        (again, {"epochs": 4, "name": "large"}),
+        (unmapped, {"epochs": 2, "name": "tiny"}),
+    ):
+        assert operator._start_request(CONTEXT, timeout=None).data == expected
+    restored = SERIALIZATION.from_dict(SERIALIZATION.to_dict(dag))
+    assert restored.task_dict["train"].query == {"day": "{{ ds }}"}
+
+
+def test_what_a_decorated_function_returns_is_not_a_template() -> None:
+    @task.long_call(topic="reports")
+    def quote(text: str) -> str:
+        return text
+
+    with _dag() as dag:
+        quote("{{ ds }}")
+    operator = dag.task_dict["quote"]
+    assert "data" in operator.template_fields
+    operator.render_template_fields({"ds": "2026-01-31"})
+    assert operator.op_args == ("2026-01-31",)
+    operator.op_args = ("{{ not rendered }}",)
+    assert operator._start_request(CONTEXT, timeout=None).data == "{{ not rendered }}"
+
+
+async def _async() -> None:
+    pass
+
+
+def _function() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "function", "says"),
+    [({"data": {"n": 1}}, _function, "^data: "), ({}, _async, "ordinary function")],
+)
+def test_decorator_refuses_what_it_cannot_honour(options: Any, function: Any, says: str) -> None:
+    with _dag(), pytest.raises(ContractError, match=says):
+        task.long_call(task_id="call", topic="reports", **options)(function)()
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "reschedule"}, {"exponential_backoff": True}, {"silent_fail": True}]
+)
+def test_sensor_refuses_what_a_deferred_one_cannot_honour(options: dict[str, Any]) -> None:
+    with _dag(), pytest.raises(ContractError, match="deferrable=False"):
+        LongCallSensor(task_id="wait", location="/calls/1", **options)
+    with _dag():
+        LongCallSensor(task_id="wait", location="/calls/1", deferrable=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"call": {"location": "http://s/1", "http_conn_id": "a"}}, ("a", "http://s/1")),
+        ({"call": '{"location": "http://s/1", "http_conn_id": "a"}'}, ("a", "http://s/1")),
+        ({"call": {"location": "http://s/1"}, "http_conn_id": "b"}, ("b", "http://s/1")),
+        ({"location": "/calls/1"}, ("http_default", "/calls/1")),
+    ],
+)
+def test_sensor_finds_the_status_resource(given: dict[str, Any], expected: tuple[str, str]) -> None:
+    with _dag():
+        assert LongCallSensor(task_id="wait", **given)._target() == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "^location: names no status resource"),
+        (
+            {"call": {"correlid": "lc-1", "location": ""}},
+            "^call: names no.*WaitForCompletion",
+        ),
+        ({"call": "{'location': 'x'}"}, "^call: expected the XCom"),
+    ],
+)
+def test_sensor_without_a_status_resource_names_field_and_remedy(given: dict[str, Any], says: str) -> None:
+    with _dag(), pytest.raises(ContractError, match=says):
+        LongCallSensor(task_id="wait", **given)._target()
+
+
+def test_status_trigger_survives_serialisation() -> None:
+    given = {"http_conn_id": "a", "location": "/calls/1", "poke_interval_s": 5.0, "not_before_s": 7.0}
+    classpath, kwargs = StatusTrigger(**given).serialize()  # type: ignore[arg-type] # several types
+    assert (classpath, kwargs) == ("longcall.airflow.status_trigger.StatusTrigger", given)

@@ -17,7 +17,7 @@ import pytest
 from longcall.airflow.arguments import StartRequest
 from longcall.airflow.errors import AnswerRejected
 from longcall.airflow.record import CallRecord
-from longcall.airflow.steps import start
+from longcall.airflow.steps import check_start, start
 from longcall.client import CallRefused
 from longcall.contract import ContractError
 
@@ -146,9 +146,10 @@ def test_no_attempt_at_all_is_refused(service: ScriptedService) -> None:
 
 
 def test_answer_that_the_check_accepts_starts_the_call(service: ScriptedService) -> None:
-    start(RECORD, request(response_check=lambda answer: answer.status_code == 202), CONTEXT)
+    wanted = request(response_check=lambda answer: answer.status_code == 202)
+    record, started = start(RECORD, wanted, CONTEXT)
 
-    assert [method for method, _ in service.requests] == ["POST"]
+    check_start(record, started, wanted)
 
 
 class _OfTheAuthor(Exception):
@@ -160,10 +161,11 @@ def _raise(answer: object) -> bool:
 
 
 @pytest.mark.parametrize(("check", "error"), [(lambda answer: False, AnswerRejected), (_raise, _OfTheAuthor)])
-def test_call_whose_answer_is_not_accepted_is_cancelled(
+def test_answer_that_the_check_does_not_accept_is_an_error(
     service: ScriptedService, check: Any, error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
-        start(RECORD, request(response_check=check), CONTEXT)
+    """Who started the call cancels it then, as after any other error: see `test_ends`."""
+    record, started = start(RECORD, request(response_check=check), CONTEXT)
 
-    assert ("DELETE", "/calls/lc-one") in service.requests
+    with pytest.raises(error):
+        check_start(record, started, request(response_check=check))

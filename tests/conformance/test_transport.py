@@ -324,6 +324,34 @@ async def test_creating_a_topic_twice_changes_nothing(system: System) -> None:
         assert (await system.receive(stream)).message.data == b"still one topic"
 
 
+async def test_topic_that_is_deleted_takes_no_message_and_what_is_in_its_inbox_stays(system: System) -> None:
+    topic, spec = f"{system.topic}-own", system.spec()
+    await system.transport.create_topic(topic, labels={"source": "longcall"})
+    spec = replace(spec, topic=topic, filter="")
+    await system.transport.create_inbox(spec)
+    await system.transport.publish(topic, Message(data=b"before"))
+
+    await system.transport.delete_topic(topic)
+    await system.transport.delete_topic(topic)
+
+    with pytest.raises(TopicNotFound):
+        await system.transport.publish(topic, Message(data=b"after"))
+    async with system.transport.open_stream(spec.name, lease_s=LEASE_S) as stream:
+        assert (await system.receive(stream)).message.data == b"before"
+
+
+async def test_inbox_is_not_taken_for_that_of_a_later_topic_of_the_same_name(system: System) -> None:
+    topic = f"{system.topic}-own"
+    spec = replace(system.spec(), topic=topic, filter="")
+    await system.transport.create_topic(topic)
+    await system.transport.create_inbox(spec)
+    await system.transport.delete_topic(topic)
+    await system.transport.create_topic(topic)
+
+    with pytest.raises(InboxConflict):
+        await system.transport.create_inbox(spec)
+
+
 async def test_deleting_a_missing_inbox_is_no_error(system: System) -> None:
     await system.transport.delete_inbox(MISSING)
 

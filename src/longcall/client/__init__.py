@@ -14,7 +14,14 @@ from longcall.client.errors import (
     CallUnreachable,
     ResultNotFetched,
 )
-from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
+from longcall.client.policy import (
+    CallAddress,
+    InboxPolicy,
+    PerCallInbox,
+    PerCallTopicInbox,
+    SharedInbox,
+    delete_address,
+)
 from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Arrivals, Router
 from longcall.client.starting import StartAttempts
@@ -40,6 +47,7 @@ __all__ = [
     "InboxPolicy",
     "Patience",
     "PerCallInbox",
+    "PerCallTopicInbox",
     "ResultAccess",
     "ResultNotFetched",
     "Router",
@@ -50,6 +58,7 @@ __all__ = [
     "StartAttempts",
     "StartedCall",
     "completion_result",
+    "delete_address",
     "fetch_result",
     "read_start_answer",
     "refusal",

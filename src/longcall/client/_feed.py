@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 
 from longcall._core.clock import Clock
 from longcall._core.errors import LongcallError
 from longcall.client._backoff import Backoff
 from longcall.client._routing import Due, Handed, RoutingTable, Waiter
 from longcall.client.config import RouterConfig
-from longcall.contract import MalformedReport, decode_report
+from longcall.contract import CORRELATION_ATTRIBUTE, MalformedReport, decode_report
 from longcall.transport.errors import TransportError, TransportUnavailable
 from longcall.transport.port import Delivery, Transport
 
@@ -31,8 +32,19 @@ _CLOSE_S = 10.0
 class Feed:
     """The reports of one inbox, from the first waiter to `aclose`."""
 
-    def __init__(self, inbox: str, transport: Transport, config: RouterConfig, clock: Clock) -> None:
-        """Begin to read; needs a running event loop."""
+    def __init__(
+        self, inbox: str, transport: Transport, config: RouterConfig, clock: Clock, *, owner: str = ""
+    ) -> None:
+        """Begin to read; needs a running event loop.
+
+        Args:
+            inbox: full path.
+            transport: where it is.
+            config: how patient to be.
+            clock: the clocks to go by.
+            owner: the call that what has no correlation id is of; empty: of none.
+        """
+        self._owner = owner
         self.ended: LongcallError | None = None
         self._inbox = inbox
         self._transport = transport
@@ -148,6 +160,9 @@ class Feed:
             await asyncio.sleep(pause_s)
 
     def _take(self, delivery: Delivery) -> None:
+        if self._owner and CORRELATION_ATTRIBUTE not in delivery.message.attributes:
+            attributes = {**delivery.message.attributes, CORRELATION_ATTRIBUTE: self._owner}
+            delivery = replace(delivery, message=replace(delivery.message, attributes=attributes))
         try:
             report = decode_report(delivery.message)
         except MalformedReport as error:

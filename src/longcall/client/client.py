@@ -19,7 +19,12 @@ from longcall.client.answer import completion_result, read_start_answer, refusal
 from longcall.client.config import ClientConfig
 from longcall.client.errors import CallError, CallSilent, CallTimeout
 from longcall.client.labels import created_label
-from longcall.client.policy import CallAddress, InboxPolicy, PerCallInbox, SharedInbox
+from longcall.client.policy import (
+    CallAddress,
+    InboxPolicy,
+    delete_address,
+    policy_from_env,
+)
 from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Router
 from longcall.client.watching import CallWatch, Patience
@@ -37,7 +42,6 @@ from longcall.contract import (
     encode_json,
     is_completion,
     request_headers,
-    resource_path,
     url_with_correlation_id,
 )
 from longcall.transport.errors import TransportError
@@ -65,6 +69,7 @@ class StartedCall:
         location: URL of its status resource; None for a service that has none.
         headers: that the service wants with every request, such as a login.
         signing_key: that its reports are signed with; None: they are not.
+        topic: full path of the call's own topic; empty: it has none.
     """
 
     correlation_id: str
@@ -74,6 +79,7 @@ class StartedCall:
     location: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     signing_key: SigningKey | None = None
+    topic: str = ""
 
 
 class AsyncClient:
@@ -118,6 +124,7 @@ class AsyncClient:
         topic: str | None = None,
         project: str | None = None,
         inbox: str | None = None,
+        topic_per_call: bool = False,
         config: ClientConfig | None = None,
     ) -> Self:
         """Connect to Google Pub/Sub, or to the emulator that `PUBSUB_EMULATOR_HOST` names.
@@ -127,6 +134,7 @@ class AsyncClient:
             topic: where services publish, by path or id.
             project: of a topic that is given by id.
             inbox: name of a lasting inbox to share among all calls; None: one for each call.
+            topic_per_call: make a topic for each call, too, and ask services to publish there.
             config: how patient to be. None: the defaults, and results by reference may be fetched from
                 below the URLs of `LONGCALL_RESULT_PREFIXES`, with commas between.
 
@@ -135,16 +143,9 @@ class AsyncClient:
         """
         from longcall.transport.pubsub import PubSubTransport
 
-        named = topic or environ.get("LONGCALL_TOPIC")
-        if not named:
-            raise ContractError("topic", "missing: give topic, or set LONGCALL_TOPIC")
-        path = resource_path(
-            named,
-            project=project or environ.get("GOOGLE_CLOUD_PROJECT"),
-            collection="topics",
-            field="topic",
+        policy = policy_from_env(
+            environ, topic=topic, project=project, inbox=inbox, topic_per_call=topic_per_call
         )
-        policy = PerCallInbox(topic=path) if inbox is None else SharedInbox(topic=path, name=inbox)
         transport = PubSubTransport.from_env(environ)
         config = config or ClientConfig(results=ResultAccess.from_env(environ))
         client = cls(transport=transport, policy=policy, config=config)
@@ -228,15 +229,16 @@ class AsyncClient:
             body=body,
             content_type=body_type,
             deadline=deadline,
+            reply_topic=address.topic,
             signing_keys=() if self._config.signing == "off" else (SigningKey.new(),),
         )
         check_url(url)
         labels = {**address.inbox.labels, **created_label(self._clock.now())}
-        await self._transport.create_inbox(replace(address.inbox, labels=labels))
+        await replace(address, inbox=replace(address.inbox, labels=labels)).create(self._transport)
         try:
             answer = await self._send_start(url, request, headers or {})
         except BaseException:
-            await self._delete_inbox(address.inbox.name, address.lasting)
+            await self._delete_inbox(address.inbox.name, address.lasting, address.topic)
             raise
         call = _started(address, url, answer, headers or {}, request.signing_keys)
         if self._config.signing == "required" and call.signing_key is None:
@@ -264,7 +266,9 @@ class AsyncClient:
             silence_s=_seconds(self._config.heartbeat_timeout),
             timeout_s=_seconds(timeout),
         )
-        async with self._router.subscribe(call.correlation_id, inbox=call.inbox) as arrivals:
+        async with self._router.subscribe(
+            call.correlation_id, inbox=call.inbox, has_own_topic=bool(call.topic)
+        ) as arrivals:
             watch = CallWatch(
                 arrivals,
                 correlation_id=call.correlation_id,
@@ -280,7 +284,7 @@ class AsyncClient:
                     break
             if call.lasting and isinstance(arrival, Arrival):
                 await self._acknowledge(arrival)
-        await self._delete_inbox(call.inbox, call.lasting)
+        await self._delete_inbox(call.inbox, call.lasting, call.topic)
 
     async def wait(self, call: StartedCall, *, timeout: timedelta | None = None) -> JsonValue | bytes:
         """Return the result of a call, and clean up after it. A result by reference is fetched.
@@ -354,7 +358,7 @@ class AsyncClient:
         except LongcallError as error:
             log.warning("The call %s could not be cancelled: %s", call.correlation_id, error)
         finally:
-            await self._delete_inbox(call.inbox, call.lasting)
+            await self._delete_inbox(call.inbox, call.lasting, call.topic)
 
     async def _send_start(self, url: str, request: CallRequest, headers: Mapping[str, str]) -> HttpAnswer:
         target = url_with_correlation_id(url, request.correlation_id)
@@ -388,14 +392,16 @@ class AsyncClient:
             # The caller has its result; this process or another will acknowledge what comes again.
             log.warning("The completion of call %s may come again: %s", arrival.report.correlation_id, error)
 
-    async def _delete_inbox(self, name: str, lasting: bool) -> None:
+    async def _delete_inbox(self, name: str, lasting: bool, topic: str) -> None:
         if lasting:
             return
         try:
-            await self._transport.delete_inbox(name)
+            await delete_address(self._transport, inbox=name, topic=topic)
         except TransportError as error:
             # Its expiration deletes it when this could not; a result must not be lost for that.
             log.warning("Inbox %s is left to expire: %s", name, error)
+            if topic:
+                log.warning("Topic %s may be left, and does not expire: delete it", topic)
 
 
 def _status_report(call: StartedCall, completion: Completion) -> Report:
@@ -440,4 +446,5 @@ def _started(
         location=location,
         headers=dict(headers),
         signing_key=signing_keys[0] if signing_keys and started.is_signed else None,
+        topic=address.topic,
     )

@@ -16,9 +16,17 @@ from longcall.contract import (
     resource_id,
     resource_path,
 )
-from longcall.transport.port import InboxSpec
+from longcall.transport.port import InboxSpec, Transport
 
-__all__ = ["CallAddress", "InboxPolicy", "PerCallInbox", "SharedInbox"]
+__all__ = [
+    "CallAddress",
+    "InboxPolicy",
+    "PerCallInbox",
+    "PerCallTopicInbox",
+    "SharedInbox",
+    "delete_address",
+    "policy_from_env",
+]
 
 _WEEK_S: Final = 7 * 24 * 3600.0
 
@@ -31,11 +39,28 @@ class CallAddress:
         correlation_id: the call.
         inbox: how to create the inbox.
         lasting: the inbox is shared and outlives the call.
+        topic: full path of the call's own topic; empty: it has none, its reports come on one that all share.
     """
 
     correlation_id: str
     inbox: InboxSpec
     lasting: bool
+    topic: str = ""
+
+    async def create(self, transport: Transport) -> None:
+        """Create the call's own topic, if it has one, and the inbox. A repeat changes nothing.
+
+        Raises:
+            TransportError: as `Transport.create_inbox` has it; nothing is left behind that could be deleted.
+        """
+        if not self.topic:
+            return await transport.create_inbox(self.inbox)
+        await transport.create_topic(self.topic, labels=self.inbox.labels)
+        try:
+            await transport.create_inbox(self.inbox)
+        except BaseException:
+            await transport.delete_topic(self.topic)
+            raise
 
 
 class InboxPolicy(Protocol):
@@ -87,6 +112,57 @@ class PerCallInbox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PerCallTopicInbox:
+    """A topic and a subscription of its own for each call; the request asks the service to publish there.
+
+    For services that cannot set attributes: whatever comes is of this call. Both are deleted when the call
+    ends. A topic that is left behind does not expire by itself; it is named as its call, `lc-…`, and has
+    labels.
+
+    Attributes:
+        project: where to make them.
+        labels: of both, beside `source: longcall`.
+    """
+
+    project: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def new_call(self, token: str | None = None) -> CallAddress:
+        """Mint a correlation id; topic and subscription are called the same."""
+        return self.address(new_correlation_id(token))
+
+    def address(self, correlation_id: str) -> CallAddress:
+        """Return the address of a call.
+
+        Raises:
+            ContractError: the id cannot be the name of a topic.
+        """
+        topic, name = (
+            resource_path(correlation_id, project=self.project, collection=collection, field="correlid")
+            for collection in ("topics", "subscriptions")
+        )
+        inbox = InboxSpec(name=name, topic=topic, filter="", labels={**self.labels, **_LABELS})
+        return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=False, topic=topic)
+
+
+async def delete_address(transport: Transport, *, inbox: str, topic: str) -> None:
+    """Delete a call's own inbox, and its own topic if it has one; what is gone is deleted.
+
+    Args:
+        transport: where they are.
+        inbox: full path.
+        topic: full path; empty: it has none.
+
+    Raises:
+        TransportError: they may still be there. The inbox goes first: one that had lost its topic could not
+            be made again under its name.
+    """
+    await transport.delete_inbox(inbox)
+    if topic:
+        await transport.delete_topic(topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedInbox:
     """One lasting subscription for every call of a deployment; ids begin with its name.
 
@@ -133,3 +209,30 @@ class SharedInbox:
     @property
     def _inbox_id(self) -> str:
         return resource_id(self.name)
+
+
+def policy_from_env(
+    environ: Mapping[str, str],
+    *,
+    topic: str | None,
+    project: str | None,
+    inbox: str | None,
+    topic_per_call: bool,
+) -> InboxPolicy:
+    """Return the policy that the arguments of `AsyncClient.from_env` ask for.
+
+    Raises:
+        ContractError: the topic or the project is missing, or cannot be one, or they do not go together.
+    """
+    project = project or environ.get("GOOGLE_CLOUD_PROJECT")
+    if topic_per_call:
+        if topic or inbox:
+            raise ContractError("topic_per_call", "each call has a topic and an inbox of its own: name none")
+        if not project:
+            raise ContractError("project", "missing: give project, or set GOOGLE_CLOUD_PROJECT")
+        return PerCallTopicInbox(project=project)
+    named = topic or environ.get("LONGCALL_TOPIC")
+    if not named:
+        raise ContractError("topic", "missing: give topic, or set LONGCALL_TOPIC")
+    path = resource_path(named, project=project, collection="topics", field="topic")
+    return PerCallInbox(topic=path) if inbox is None else SharedInbox(topic=path, name=inbox)

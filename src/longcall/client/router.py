@@ -99,16 +99,23 @@ class Router:
         self._closed = False
 
     @asynccontextmanager
-    async def subscribe(self, correlation_id: str, *, inbox: str) -> AsyncIterator[Arrivals]:
+    async def subscribe(
+        self, correlation_id: str, *, inbox: str, has_own_topic: bool = False
+    ) -> AsyncIterator[Arrivals]:
         """Receive the reports of one call, those included that came before and nobody acknowledged.
 
         Leaving gives back what was not acknowledged, for the next who waits. Two waits for one id both
         receive every report.
 
+        Args:
+            correlation_id: the call.
+            inbox: full path of where they arrive.
+            has_own_topic: nothing else is published there: what has no correlation id is of this call.
+
         Raises:
             TransportRefused: the router was closed.
         """
-        feed = self._feed(inbox)
+        feed = self._feed(inbox, correlation_id if has_own_topic else "")
         arrivals = Arrivals(feed)
         feed.add(correlation_id, arrivals)
         try:
@@ -136,10 +143,10 @@ class Router:
             feed.end(TransportUnavailable("the router was closed"))
         await asyncio.gather(*(feed.aclose() for feed in feeds))
 
-    def _feed(self, inbox: str) -> Feed:
+    def _feed(self, inbox: str, owner: str) -> Feed:
         if self._closed:
             raise TransportRefused("the router was closed: make another", resource=inbox)
         feed = self._feeds.get(inbox)
         if feed is None or feed.ended is not None:  # an inbox that was gone may have been made again
-            feed = self._feeds[inbox] = Feed(inbox, self._transport, self._config, self._clock)
+            feed = self._feeds[inbox] = Feed(inbox, self._transport, self._config, self._clock, owner=owner)
         return feed

@@ -40,11 +40,19 @@ class Client:
         topic: str | None = None,
         project: str | None = None,
         inbox: str | None = None,
+        topic_per_call: bool = False,
         config: ClientConfig | None = None,
     ) -> Self:
         """Connect as `AsyncClient.from_env` does."""
         return cls(
-            lambda: AsyncClient.from_env(environ, topic=topic, project=project, inbox=inbox, config=config)
+            lambda: AsyncClient.from_env(
+                environ,
+                topic=topic,
+                project=project,
+                inbox=inbox,
+                topic_per_call=topic_per_call,
+                config=config,
+            )
         )
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from longcall._core.clock import Clock
-from longcall.contract import ContractError, Failed, Problem
+from longcall.contract import ContractError, Failed, Problem, resource_id
 from longcall.service.errors import StoreUnavailable
 from longcall.service.logs import log_context
 from longcall.service.reports import Publisher
@@ -33,6 +33,8 @@ _RETRY_MIN_S: Final = 0.2
 _RETRY_MAX_S: Final = 10.0
 _REFUSED_RETRY_S: Final = 60.0
 """Once somebody has put right what Pub/Sub refused, completions are out within a minute or so."""
+_OWN_TOPIC_S: Final = 600.0
+"""How long a call's own topic may be missing; a new one takes Pub/Sub some seconds to see everywhere."""
 _FLUSH_POLL_S: Final = 0.02
 _ALL: Final = "*"
 """In place of a topic: Pub/Sub itself is away."""
@@ -145,6 +147,12 @@ class Outbox:
                 )
         except ContractError as error:
             await self._replace(due, error)
+        except TopicNotFound as error:
+            if self._is_given_up(due):
+                log.warning("Call %s: its caller has deleted its topic: %s", due.correlation_id, error)
+                await self._note(due)
+            else:
+                self._pause_after(due, error)
         except Exception as error:  # the consumer loop's border: what is due stays due
             self._pause_after(due, error)
         else:
@@ -154,6 +162,14 @@ class Outbox:
         finally:
             del self._busy[due.correlation_id]
             self._woken.set()
+
+    def _is_given_up(self, due: Due) -> bool:
+        """Tell whether nobody waits for a completion: its topic was the call's own, and is gone for long.
+
+        A topic that others use may come back, and what is due waits for it.
+        """
+        is_own = resource_id(due.reply_topic) == due.correlation_id if due.reply_topic else False
+        return is_own and (self._clock.now() - due.ended_time).total_seconds() >= _OWN_TOPIC_S
 
     async def _note(self, due: Due) -> None:
         """Note that a completion is out, until that is noted: it would be published again."""

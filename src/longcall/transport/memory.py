@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -30,6 +30,8 @@ from longcall.transport.port import DAY_S, Delivery, FoundInbox, InboxSpec, Inbo
 
 __all__ = ["MemoryBackend", "MemoryTransport"]
 
+_DELETED_TOPIC: Final = "_deleted-topic_"
+"""What Pub/Sub calls the topic of an inbox that has lost its own, whatever takes its name later."""
 _LITERAL = r'"(?P<text>(?:[^"\\]|\\.)*)"'
 _FILTER: Final = re.compile(
     rf"attributes\.{CORRELATION_ATTRIBUTE} = {_LITERAL}"
@@ -50,7 +52,7 @@ class MemoryBackend:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._topics: set[str] = set()
+        self._topics: dict[str, Mapping[str, str]] = {}
         self._inboxes: dict[str, _Inbox] = {}
         self._message_ids = itertools.count(1)
         self._is_out = False
@@ -85,9 +87,21 @@ class MemoryBackend:
         finally:
             self._is_out = False
 
-    def _create_topic(self, name: str) -> None:
+    @property
+    def topics(self) -> dict[str, Mapping[str, str]]:
+        """The labels of the topics that exist, by name."""
+        return dict(self._topics)
+
+    def _create_topic(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         self._check_reachable(name)
-        self._topics.add(name)
+        self._topics.setdefault(name, dict(labels or {}))
+
+    def _delete_topic(self, name: str) -> None:
+        self._check_reachable(name)
+        if self._topics.pop(name, None) is not None:
+            for inbox in self._inboxes.values():
+                if inbox.spec.topic == name:
+                    inbox.spec = replace(inbox.spec, topic=_DELETED_TOPIC)
 
     def _publish(self, topic: str, message: Message) -> str:
         self._check_topic(topic)
@@ -157,9 +171,13 @@ class MemoryTransport:
         self._streams: set[_Stream] = set()
         self._closed = False
 
-    async def create_topic(self, name: str) -> None:
+    async def create_topic(self, name: str, *, labels: Mapping[str, str] | None = None) -> None:
         """Create a topic; see `Transport.create_topic`."""
-        self._open()._create_topic(name)
+        self._open()._create_topic(name, labels)
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic; see `Transport.delete_topic`."""
+        self._open()._delete_topic(name)
 
     async def publish(self, topic: str, message: Message) -> str:
         """Publish; see `Transport.publish`."""

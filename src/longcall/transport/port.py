@@ -86,8 +86,20 @@ class InboxStream(Protocol):
 class Transport(Protocol):
     """A connection to the message system. Made in one event loop and used in it alone."""
 
-    async def create_topic(self, name: str) -> None:
-        """Create a topic, which an administrator does once; one that exists is left as it is."""
+    async def create_topic(self, name: str, *, labels: Mapping[str, str] | None = None) -> None:
+        """Create a topic; one that exists is left as it is.
+
+        An administrator does so once for a topic that all share. One of a call's own has to be deleted: no
+        topic expires by itself.
+
+        Args:
+            name: full path.
+            labels: as an inbox's.
+        """
+        ...
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic; one that does not exist is deleted already. Its inboxes stay, and get no more."""
         ...
 
     async def publish(self, topic: str, message: Message) -> str:

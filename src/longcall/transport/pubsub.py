@@ -36,6 +36,7 @@ from google.pubsub_v1.types import (
     StreamingPullRequest,
     StreamingPullResponse,
     Subscription,
+    Topic,
 )
 
 from longcall.contract import Message
@@ -114,10 +115,18 @@ class PubSubTransport:
         """Connect to the emulator that `PUBSUB_EMULATOR_HOST` names, or to Google."""
         return cls(credentials=credentials, emulator_host=environ.get(_EMULATOR_VARIABLE) or None)
 
-    async def create_topic(self, name: str) -> None:
-        """Create a topic; one that exists is left as it is."""
+    async def create_topic(self, name: str, *, labels: Mapping[str, str] | None = None) -> None:
+        """Create a topic; see `Transport.create_topic`."""
+        wanted = Topic(name=name, labels=dict(labels or {}))
         with translated(name), suppress(AlreadyExists):
-            await self._publisher_client().create_topic(name=name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY)
+            await self._publisher_client().create_topic(
+                request=wanted, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+            )
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic; see `Transport.delete_topic`."""
+        with translated(name), suppress(NotFound):
+            await self._publisher_client().delete_topic(topic=name, timeout=_TIMEOUT_S, retry=_ADMIN_RETRY)
 
     async def publish(self, topic: str, message: Message) -> str:
         """Publish and return the message id; see `Transport.publish`."""

@@ -25,11 +25,13 @@ from longcall.client import (
     ClientConfig,
     InboxPolicy,
     PerCallInbox,
+    PerCallTopicInbox,
     SharedInbox,
     StartedCall,
 )
 from longcall.contract import (
     CallState,
+    CallStatus,
     ContractError,
     JsonValue,
     Message,
@@ -86,12 +88,15 @@ class World:
     client: AsyncClient
 
 
-@pytest.fixture(params=POLICIES, ids=["per_call", "shared"])
+@pytest.fixture(
+    params=[*POLICIES, PerCallTopicInbox(project="p")], ids=["per_call", "shared", "per_call_topic"]
+)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     backend = MemoryBackend()
     transport = MemoryTransport(backend)
     await transport.create_topic(TOPIC)
-    app = service.asgi(ServiceConfig(topic=TOPIC, store="memory", drain_s=0.1), transport=transport)
+    config = ServiceConfig(topic=TOPIC, store="memory", drain_s=0.1, reply_topics=("projects/p/topics/lc-*",))
+    app = service.asgi(config, transport=transport)
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as http,
@@ -100,6 +105,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(backend, transport, http, client)
     left = [name for name in backend.inboxes if not name.endswith("/reports")]
     assert left == []
+    assert list(backend.topics) == [TOPIC]
 
 
 Handler = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
@@ -419,7 +425,7 @@ async def test_report_that_the_service_did_not_sign_is_left_out(
     name = {"ce-id": f"{call.correlation_id}/1/2", "ce-source": "/services/tests"}
     other = sign(forged(call, **name), [SigningKey.new()])
     for message in (forged(call), forged(call, **name), other):
-        await world.transport.publish(TOPIC, message)
+        await world.transport.publish(call.topic or TOPIC, message)
     waiting = asyncio.create_task(world.client.wait(call))
     while sum("did not sign" in record.message for record in caplog.records) < 3:  # noqa: ASYNC110
         await asyncio.sleep(0)
@@ -457,3 +463,63 @@ def test_key_shows_nowhere() -> None:
         correlation_id="a", inbox="i", lasting=False, url="http://s", location=None, signing_key=key
     )
     assert key.to_text()[8:20] not in f"{call!r} {key!r} {key}"
+
+
+async def publish_bare(transport: MemoryTransport, request: httpx2.Request) -> None:
+    """Publish as a service does that cannot set attributes, on the topic that it was told."""
+    await transport.publish(request.headers["longcall-reply-topic"], Message(data=b"done"))
+
+
+async def test_service_that_cannot_set_attributes_completes_the_call_whose_topic_it_is_told() -> None:
+    backend = MemoryBackend()
+    transport = MemoryTransport(backend)
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        await publish_bare(transport, request)
+        return httpx2.Response(200)
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    async with AsyncClient(
+        transport=transport, policy=PerCallTopicInbox(project="p"), http=http, config=EAGER
+    ) as client:
+        assert await client.call(URL) == "done"
+    assert (backend.topics, backend.inboxes) == ({}, {})
+
+
+async def test_service_that_ignores_the_reply_topic_is_found_by_its_status_resource() -> None:
+    backend = MemoryBackend()
+    transport = MemoryTransport(backend)
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        status = CallStatus(
+            correlation_id=request.url.params.get("correlid") or request.url.path.rpartition("/")[2],
+            state=CallState.SUCCEEDED,
+            completion=Succeeded.of("done"),
+        )
+        location = {"Location": f"/calls/{status.correlation_id}"}
+        code = 202 if request.method == "POST" else 200
+        return httpx2.Response(code, headers=location, json=status.to_wire())
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    async with AsyncClient(
+        transport=transport, policy=PerCallTopicInbox(project="p"), http=http, config=EAGER
+    ) as client:
+        assert await client.call(URL) == "done"
+    assert (backend.topics, backend.inboxes) == ({}, {})
+
+
+async def test_service_that_may_not_publish_there_refuses_and_nothing_is_left() -> None:
+    backend = MemoryBackend()
+    transport = MemoryTransport(backend)
+    await transport.create_topic(TOPIC)
+    app = service.asgi(ServiceConfig(topic=TOPIC, store="memory", drain_s=0.1), transport=transport)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as http,
+        AsyncClient(
+            transport=transport, policy=PerCallTopicInbox(project="p"), http=http, config=EAGER
+        ) as client,
+    ):
+        with pytest.raises(CallRefused, match="--reply-topic"):
+            await client.call(f"{URL}/echo", 1)
+    assert (list(backend.topics), backend.inboxes) == ([TOPIC], {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -221,3 +222,30 @@ def _logged(caplog: pytest.LogCaptureFixture, words: str) -> asyncio.Future[None
 
     caplog.handler.emit = notice  # type: ignore[method-assign]
     return done
+
+
+class AnHourLater(SystemClock):
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_given_up"), [("projects/p/topics/a", True), ("projects/p/topics/b", False)]
+)
+async def test_completion_for_a_calls_own_topic_that_is_gone_for_good_is_given_up_and_no_other(
+    world: World, caplog: pytest.LogCaptureFixture, topic: str, is_given_up: bool
+) -> None:
+    """A caller that has abandoned its call has deleted its topic; a topic that others use may come back."""
+    not_yet = _logged(caplog, "not published yet")
+    await world.end(topic=topic)
+    await not_yet
+    await world.outbox.aclose()
+    assert await world.store.count_due() == 1
+
+    later = Outbox(world.store, world.publisher, clock=AnHourLater(), tracing=NullTracing())
+    said = _logged(caplog, "deleted its topic" if is_given_up else "not published yet")
+    later.start()
+    await said
+
+    assert await later.flush(30 if is_given_up else 0.1) == (0 if is_given_up else 1)
+    await later.aclose()

@@ -141,7 +141,7 @@ class PerCallTopicInbox:
             resource_path(correlation_id, project=self.project, collection=collection, field="correlid")
             for collection in ("topics", "subscriptions")
         )
-        inbox = InboxSpec(name=name, topic=topic, filter="", labels={**self.labels, **_LABELS})
+        inbox = InboxSpec(name=name, topic=topic, filter="", labels={**self.labels, **SOURCE_LABELS})
         return CallAddress(correlation_id=correlation_id, inbox=inbox, lasting=False, topic=topic)
 
 

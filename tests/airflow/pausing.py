@@ -86,13 +86,14 @@ class PausingTrigger(CompletionTrigger):
         await asyncio.sleep(_WAITS_A_WHILE_S)
         await self._at("while the trigger waits")
 
-    async def _keep(self, *args: Any, **kwargs: Any) -> Any:
+    async def _receive_once(self, *args: Any) -> Any:
+        received = await super()._receive_once(*args)
         await self._at("received, before it is stored")
-        return await super()._keep(*args, **kwargs)
+        return received
 
-    async def _delete_inbox(self, *args: Any) -> None:
+    async def _delete_inbox(self, *args: Any) -> bool:
         await self._at("stored, before the inbox is deleted")
-        await super()._delete_inbox(*args)
+        return await super()._delete_inbox(*args)
 
     async def _hold_back(self) -> None:
         await self._at("inbox deleted, before the event")

@@ -1,28 +1,22 @@
-"""Tasks of three kinds whose events are spread out, so that they do not wait for each other."""
+"""Tasks of three kinds that take turns."""
 
 from __future__ import annotations
 
 import os
 
 from airflow.sdk import DAG
-from floor import FloorOperator
-
-from longcall.airflow import LongCallOperator
+from timed import FloorOperator, TimedOperator
 
 CALLS = int(os.environ["BENCH_CALLS"])
-APART_S = 1.3  # not a multiple of the triggerer's own rhythm of one second
-START_S = 20.0  # by then all tasks are deferred
 
-delays = [START_S + APART_S * n for n in range(3 * CALLS)]
-
-with DAG("resume"):
-    FloorOperator.partial(task_id="floor").expand(delay_s=delays[0::3])
-    for policy, mine, inbox in (("per_call", delays[1::3], None), ("shared", delays[2::3], "bench-shared")):
-        LongCallOperator.partial(
+with DAG("resume", max_active_tasks=3 * CALLS):
+    FloorOperator.partial(task_id="floor").expand(n=list(range(0, 3 * CALLS, 3)))
+    for first, policy, inbox in ((1, "per_call", None), (2, "shared", "bench-shared")):
+        TimedOperator.partial(
             task_id=policy,
             endpoint="/answer",
             http_conn_id="service",
             topic="completions",
             inbox_policy=policy,
             inbox=inbox,
-        ).expand(data=[{"delay_s": delay_s} for delay_s in mine])
+        ).expand(data=[{"n": n} for n in range(first, 3 * CALLS, 3)])

@@ -18,6 +18,7 @@ __all__ = [
     "count_cancel_request",
     "count_ended",
     "count_reconciled",
+    "count_set_aside",
     "count_started",
     "gauge_waits",
 ]
@@ -44,6 +45,7 @@ METRICS: Final[dict[str, str]] = {
     "longcall.calls.duration": "timer: from the request to the task that has the result or the error",
     "longcall.calls.cancel_requests": "counter: the service was asked to cancel",
     "longcall.calls.reconciled": "counter: a completion was found at the status resource: its report is lost",
+    "longcall.completions.set_aside": "counter: claimed by no task, moved or left",
     "longcall.waits.open": "gauge: calls that this triggerer waits for",
 }
 """Every name, with its kind and its meaning."""
@@ -70,6 +72,11 @@ def count_cancel_request() -> None:
 def count_reconciled() -> None:
     """Count a completion that was found at the status resource."""
     Stats.incr("longcall.calls.reconciled")
+
+
+def count_set_aside() -> None:
+    """Count a completion that nobody claims."""
+    Stats.incr("longcall.completions.set_aside")
 
 
 def gauge_waits(number: int) -> None:

@@ -36,6 +36,28 @@ def get_provider_info() -> dict[str, object]:
         "task-decorators": [
             {"name": "long_call", "class-name": "longcall.airflow.decorator.long_call_task"},
         ],
+        "config": {
+            "longcall": {
+                "description": "How triggerers treat what arrives in a shared inbox.",
+                "options": {
+                    "set_aside_after_hours": {
+                        "description": "A completion that no task has claimed for so long is set aside.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "48",
+                        "default": "24",
+                    },
+                    "dead_letter_topic": {
+                        "description": "Full path of the topic where what is set aside is published, with "
+                        "the reason. Empty: it stays in the inbox until its retention ends, as the log says.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "projects/my-project/topics/completions-dead",
+                        "default": "",
+                    },
+                },
+            }
+        },
         "extra-links": ["longcall.airflow.link.CallLink"],
         "triggers": [
             {

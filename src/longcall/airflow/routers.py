@@ -11,16 +11,19 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from asgiref.sync import sync_to_async
 
 from longcall.airflow.connections import find_access
-from longcall.airflow.metrics import gauge_waits
+from longcall.airflow.metrics import count_set_aside, gauge_waits
 from longcall.airflow.route import PubSubRoute
-from longcall.client import Router
+from longcall.airflow.version_compat import longcall_setting
+from longcall.client import Router, RouterConfig, SetAside
+from longcall.contract import ContractError
 from longcall.transport.port import Transport
 
-__all__ = ["SharedRouter", "shared_router"]
+__all__ = ["SharedRouter", "router_config", "shared_router"]
 
 
 @dataclass(slots=True)
@@ -49,8 +52,11 @@ async def shared_router(route: PubSubRoute) -> AsyncIterator[SharedRouter]:
     if route not in routers:
         access = await sync_to_async(find_access)(route)
         if route not in routers:  # another wait may have been quicker
+            config = router_config()
             transport = access.open()
-            routers[route] = SharedRouter(router=Router(transport), transport=transport)
+            routers[route] = SharedRouter(
+                router=Router(transport, config=config, on_set_aside=_count), transport=transport
+            )
     shared = routers[route]
     shared.users += 1
     _gauge(routers)
@@ -65,5 +71,25 @@ async def shared_router(route: PubSubRoute) -> AsyncIterator[SharedRouter]:
             await shared.transport.aclose()
 
 
+def _count(_aside: SetAside) -> None:
+    count_set_aside()
+
+
 def _gauge(routers: dict[PubSubRoute, SharedRouter]) -> None:
     gauge_waits(sum(shared.users for shared in routers.values()))
+
+
+def router_config() -> RouterConfig:
+    """Return how patient this deployment's routers are: options of section `[longcall]`.
+
+    Raises:
+        ContractError: names the option.
+    """
+    hours = longcall_setting("set_aside_after_hours")
+    try:
+        set_aside_after = timedelta(hours=float(hours)) if hours else RouterConfig().set_aside_after
+    except ValueError as error:
+        raise ContractError("[longcall] set_aside_after_hours", f"{hours!r} is no number") from error
+    return RouterConfig(
+        set_aside_after=set_aside_after, dead_letter_topic=longcall_setting("dead_letter_topic")
+    )

@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 _LOOKS_S = (0.1, 0.3)
 """Pauses before each look whether a very quick service has ended the call already."""
 _LOOK_TIMEOUT_S = 2.0
+_STORE_LOOKS_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+"""Pauses before each look for a completion; it is there at the first unless storing it has failed."""
 HOLD_BACK_S = 10.0
 """From the deferral to the earliest resumption: longer than a loop of a busy scheduler. See ADR 3."""
 
@@ -227,9 +229,22 @@ def completion_trigger(record: CallRecord, *, keep_inbox: bool = False) -> Compl
 
 
 def finish(
-    event: Mapping[str, JsonValue], record: CallRecord, context: Context, access: ResultAccess
+    event: Mapping[str, JsonValue],
+    record: CallRecord,
+    context: Context,
+    access: ResultAccess,
+    *,
+    keep_inbox: bool = False,
 ) -> JsonValue:
     """Return the result that the trigger's event announces; one that lies elsewhere is fetched.
+
+    Args:
+        event: the trigger's.
+        record: the call.
+        context: the task's.
+        access: where a result may lie that is fetched.
+        keep_inbox: leave it to another task. Otherwise it is deleted now, if the trigger had not done so when
+            its event left.
 
     Raises:
         CallFailed, CallCancelled: what the service reported.
@@ -240,10 +255,12 @@ def finish(
     correlid, ti = str(event.get("correlid")), context["ti"]
     match event.get("status"):
         case EventStatus.COMPLETED:
-            stored = event.get("completion") or ti.xcom_pull(
-                task_ids=ti.task_id, key=completion_key(correlid), map_indexes=ti.map_index
+            report = stored_report(
+                event.get("completion") or _load_completion(context, correlid), correlid=correlid
             )
-            return _conclude(record, stored_report(stored, correlid=correlid), context, access)
+            if not (keep_inbox or event.get("inbox_deleted")):
+                drop_inbox(record)
+            return _conclude(record, report, context, access)
         case EventStatus.TIMED_OUT:
             metrics.count_ended(ti, "timed_out", duration_s=record.duration_s)
             raise CallTimeout(f"no completion of call {correlid} within the timeout")
@@ -262,6 +279,23 @@ def _conclude(record: CallRecord, report: Report, context: Context, access: Resu
     if ended.state != "succeeded" and record.location:
         log.info("Call %s: its history and log are at %s", record.correlid, record.location)
     return result_for_xcom(report, access)
+
+
+def _load_completion(context: Context, correlid: str) -> JsonValue:
+    """Return what the trigger has stored.
+
+    Raises:
+        WaitFailed: it could not store it; it is still where it came from.
+    """
+    ti = context["ti"]
+    for pause_s in _STORE_LOOKS_S:
+        time.sleep(pause_s)
+        stored: JsonValue = ti.xcom_pull(
+            task_ids=ti.task_id, key=completion_key(correlid), map_indexes=ti.map_index
+        )
+        if stored:
+            return stored
+    raise WaitFailed("the triggerer has not stored the completion: see its log", retryable=True)
 
 
 def _signing_keys(record: CallRecord, signing: str) -> tuple[SigningKey, ...]:

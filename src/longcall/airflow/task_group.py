@@ -126,7 +126,8 @@ class WaitForCompletionOperator(ResultArguments):
             record = CallRecord.from_json(self.call)
             if event.get("status") != EventStatus.COMPLETED and not event.get("given_up"):
                 abandon(record)
-            return self._handled(finish(event, record, context, self._result_access()), context)
+            result = finish(event, record, context, self._result_access(), keep_inbox=True)
+            return self._handled(result, context)
 
 
 class DeleteInboxOperator(BaseOperator):

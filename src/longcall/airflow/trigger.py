@@ -6,7 +6,8 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from asgiref.sync import sync_to_async
@@ -21,6 +22,7 @@ from longcall.airflow.routers import SharedRouter, shared_router
 from longcall.airflow.service_hook import ServiceHook
 from longcall.airflow.shown import ShownLines
 from longcall.airflow.version_compat import (
+    STORES_BEFORE_EVENTS,
     TRIGGER_HAS_ON_KILL,
     BaseTrigger,
     TaskKey,
@@ -41,6 +43,7 @@ from longcall.contract import (
     is_completion,
 )
 from longcall.transport import InboxNotFound, TransportDenied
+from longcall.transport.port import Transport
 
 __all__ = ["CompletionTrigger", "EventStatus"]
 
@@ -56,13 +59,31 @@ class EventStatus:
     FAILED: Final = "failed"
 
 
+@dataclass(slots=True)
+class _Received:
+    """A completion, and the arrival to acknowledge, unless it is the service's own word."""
+
+    message: Message
+    arrival: Arrival | None = None
+
+
+@dataclass(slots=True)
+class _News:
+    """What a wait has ended with: the event, and what remains to be settled where there is a transport."""
+
+    event: dict[str, JsonValue]
+    transport: Transport | None = None
+    received: _Received | None = None
+
+
 class CompletionTrigger(BaseTrigger):
     """Fires once, when the call has its completion, its deadline has passed, or its inbox is gone.
 
-    The event is small and says nothing of the result: `{"status", "correlid"}`; when waiting failed also
-    `error`, `retryable`, and `given_up`: the work is cancelled and the inbox deleted already. The completion
-    itself is in the task's XCom `longcall_completion.ID` before the event leaves. Where no task instance is
-    known (`dag.test()`), it rides in the event.
+    The event is small and says nothing of the result: `{"status", "correlid"}`, and `inbox_deleted` when
+    there was time for that; when waiting failed also `error`, `retryable`, and `given_up`: the work is
+    cancelled and the inbox deleted already. The completion itself is in the task's XCom
+    `longcall_completion.ID` before the event leaves the triggerer. Where no task instance is known
+    (`dag.test()`), it rides in the event.
 
     Killed and started again, here or in another triggerer, it waits on, and fires for a completion
     that came in between. Two copies running at once do no harm.
@@ -99,14 +120,16 @@ class CompletionTrigger(BaseTrigger):
         """Yield the one event."""
         record = CallRecord.from_json(self.call)
         try:
-            event = await self._wait(record)
-            await self._hold_back()
+            async with AsyncExitStack() as connection:
+                news = await self._wait(record, connection)
+                async with self._settling(news, record):
+                    await self._hold_back()
+                    self._fired = True
+                    yield TriggerEvent(news.event)
         except asyncio.CancelledError:
             if not TRIGGER_HAS_ON_KILL:
                 await self.on_kill()
             raise
-        self._fired = True
-        yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """Cancel the remote work and delete the inbox, when it was a user who ended the task.
@@ -134,7 +157,7 @@ class CompletionTrigger(BaseTrigger):
             return False
         if not record.lasting:
             async with shared_router(record.route) as shared:
-                await self._delete_inbox(shared, record)
+                await self._delete_inbox(shared.transport, record)
         return True
 
     async def _still_awaited(self, record: CallRecord) -> bool:
@@ -145,23 +168,63 @@ class CompletionTrigger(BaseTrigger):
         current = await load_xcom(task, CALL_XCOM_KEY)
         return isinstance(current, dict) and current.get("correlid") == record.correlid
 
-    async def _wait(self, record: CallRecord) -> dict[str, JsonValue]:
+    async def _wait(self, record: CallRecord, connection: AsyncExitStack) -> _News:
+        """Wait until there is something to say; what is to be settled then needs the connection."""
         event: dict[str, JsonValue] = {"correlid": record.correlid}
         try:
-            async with shared_router(record.route) as shared, self._warm_up():
-                arrived = await self._receive_once(shared, record)
-                if arrived is None:
-                    given_up = await self._give_up(record)
-                    return event | {"status": EventStatus.TIMED_OUT, "given_up": given_up}
-                if not (record.lasting or self.keep_inbox):
-                    await self._delete_inbox(shared, record)
-            return event | arrived | {"status": EventStatus.COMPLETED}
+            shared = await connection.enter_async_context(shared_router(record.route))
+            await connection.enter_async_context(self._warm_up())
+            received = await self._receive_once(shared, record, connection)
+        except CallTimeout:
+            given_up = await self._give_up(record)
+            return _News(event | {"status": EventStatus.TIMED_OUT, "given_up": given_up})
         except LongcallError as error:
             # A retry makes a new inbox; it cannot make new credentials.
             retryable = not isinstance(error, TransportDenied)
             given_up = await self._give_up(record)
             event |= {"status": EventStatus.FAILED, "error": str(error), "retryable": retryable}
-            return event | {"given_up": given_up}
+            return _News(event | {"given_up": given_up})
+        return _News(event | {"status": EventStatus.COMPLETED}, shared.transport, received)
+
+    @asynccontextmanager
+    async def _settling(self, news: _News, record: CallRecord) -> AsyncIterator[None]:
+        """Make durable what the event stands for while it is on its way; leaving waits for that. See ADR 1.
+
+        Where Airflow keeps the order of a trigger's requests, the completion is stored before the event
+        can leave this process; elsewhere the event waits for it.
+        """
+        if news.transport is None:
+            yield
+            return
+        settling = asyncio.create_task(self._settle(news, news.transport, record))
+        try:
+            if self.task_instance is not None and STORES_BEFORE_EVENTS:
+                await asyncio.sleep(0)  # the request to store is on its way now
+            else:
+                await asyncio.shield(settling)
+            yield
+        finally:
+            await _finished(settling)
+
+    async def _settle(self, news: _News, transport: Transport, record: CallRecord) -> None:
+        """Store the completion, and only then drop what it arrived in."""
+        task: TaskKey | None = self.task_instance
+        if news.received is not None:
+            stored = message_to_json(news.received.message)
+            if task is None:
+                news.event["completion"] = stored
+            else:
+                await store_xcom(task, completion_key(record.correlid), stored)
+        self._has_arrived = True
+        self.log.info("The completion of call %s has arrived", record.correlid)
+        if not record.lasting:
+            if not self.keep_inbox:
+                news.event["inbox_deleted"] = await self._delete_inbox(transport, record)
+        elif news.received is not None and news.received.arrival is not None:
+            try:
+                await news.received.arrival.acknowledge()
+            except LongcallError as error:
+                self.log.warning("The completion of call %s may come again: %s", record.correlid, error)
 
     @asynccontextmanager
     async def _warm_up(self) -> AsyncIterator[None]:
@@ -187,49 +250,52 @@ class CompletionTrigger(BaseTrigger):
         if self.task_instance is not None:
             await asyncio.sleep(max(0.0, self.not_before_s - time.time()))
 
-    async def _receive_once(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue] | None:
-        """Receive the completion unless an earlier run of this trigger has; None when time is up.
+    async def _receive_once(
+        self, shared: SharedRouter, record: CallRecord, connection: AsyncExitStack
+    ) -> _Received | None:
+        """Receive the completion; None: an earlier run of this trigger has stored it.
 
         An own inbox that is gone was deleted after its completion was stored. A shared inbox stays, and
         says nothing of a completion that was acknowledged, so there the store is asked first.
         """
         if record.lasting and await self._is_stored(record):
-            return {}
-        try:
-            return await self._receive(shared, record)
-        except CallTimeout:
             return None
+        try:
+            return await self._receive(shared, record, connection)
         except InboxNotFound:
             if await self._is_stored(record):
-                return {}
+                return None
             raise
 
-    async def _receive(self, shared: SharedRouter, record: CallRecord) -> dict[str, JsonValue]:
-        """Wait for the completion and make it durable; return what the event must carry for that."""
-        async with shared.router.subscribe(record.correlid, inbox=record.inbox) as arrivals:
-            self.log.info("Waiting for the completion of call %s in inbox %s", record.correlid, record.inbox)
-            watch = CallWatch(
-                arrivals,
-                correlation_id=record.correlid,
-                ask=functools.partial(self._ask, record),
-                patience=self._patience(record),
-                signing_keys=_signing_keys(record),
-            )
-            while True:
-                news = await watch.next()
-                if isinstance(news, Arrival):
-                    if is_completion(news.report.body):
-                        if watch.left_out:
-                            said = ", ".join(f"{n} {why}" for why, n in sorted(watch.left_out.items()))
-                            self.log.info("Reports that were left out on the way: %s", said)
-                        for level, text in self._shown.end():
-                            self.log.log(level, "%s", text)
-                        return await self._keep(news.message, record, arrival=news)
-                    self._show(news.report)
-                else:
-                    count_reconciled()
-                    report = status_report(record.correlid, news, location=record.location)
-                    return await self._keep(encode_report(report), record)
+    async def _receive(
+        self, shared: SharedRouter, record: CallRecord, connection: AsyncExitStack
+    ) -> _Received:
+        """Wait for the completion, and show what else the service reports."""
+        arrivals = await connection.enter_async_context(
+            shared.router.subscribe(record.correlid, inbox=record.inbox)
+        )
+        self.log.info("Waiting for the completion of call %s in inbox %s", record.correlid, record.inbox)
+        watch = CallWatch(
+            arrivals,
+            correlation_id=record.correlid,
+            ask=functools.partial(self._ask, record),
+            patience=self._patience(record),
+            signing_keys=_signing_keys(record),
+        )
+        while True:
+            news = await watch.next()
+            if not isinstance(news, Arrival):
+                count_reconciled()
+                report = status_report(record.correlid, news, location=record.location)
+                return _Received(encode_report(report))
+            if is_completion(news.report.body):
+                if watch.left_out:
+                    said = ", ".join(f"{n} {why}" for why, n in sorted(watch.left_out.items()))
+                    self.log.info("Reports that were left out on the way: %s", said)
+                for level, text in self._shown.end():
+                    self.log.log(level, "%s", text)
+                return _Received(news.message, news)
+            self._show(news.report)
 
     async def _ask(self, record: CallRecord) -> CallStatus | None:
         if not record.location:
@@ -244,19 +310,6 @@ class CompletionTrigger(BaseTrigger):
             timeout_s=_seconds_until(record.deadline_s),
         )
 
-    async def _keep(
-        self, message: Message, record: CallRecord, *, arrival: Arrival | None = None
-    ) -> dict[str, JsonValue]:
-        stored = message_to_json(message)
-        task: TaskKey | None = self.task_instance
-        if task is not None:
-            await store_xcom(task, completion_key(record.correlid), stored)
-        if record.lasting and arrival is not None:
-            await arrival.acknowledge()  # an own inbox is deleted instead, by this task or a later one
-        self._has_arrived = True
-        self.log.info("The completion of call %s has arrived", record.correlid)
-        return {} if task is not None else {"completion": stored}
-
     async def _is_stored(self, record: CallRecord) -> bool:
         task: TaskKey | None = self.task_instance
         if task is None:
@@ -264,17 +317,29 @@ class CompletionTrigger(BaseTrigger):
         value = await load_xcom(task, completion_key(record.correlid))
         return bool(value) and message_from_json(value).attributes.get("correlid") == record.correlid
 
-    async def _delete_inbox(self, shared: SharedRouter, record: CallRecord) -> None:
+    async def _delete_inbox(self, transport: Transport, record: CallRecord) -> bool:
         try:
-            await shared.transport.delete_inbox(record.inbox)
-            self.log.info("Deleted inbox %s", record.inbox)
+            await transport.delete_inbox(record.inbox)
         except LongcallError as error:
-            # Its expiration deletes it when this could not; a completion must not wait for that.
-            self.log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+            # The worker that resumes tries again; its expiration deletes it in the end.
+            self.log.warning("Inbox %s could not be deleted: %s", record.inbox, error)
+            return False
+        self.log.info("Deleted inbox %s", record.inbox)
+        return True
 
     def _show(self, report: Report) -> None:
         for level, text in self._shown.of(report.body, now_s=time.monotonic()):
             self.log.log(level, "%s", text)
+
+
+async def _finished(task: asyncio.Task[None]) -> None:
+    """Wait for a task to its end, also when the waiting is cancelled meanwhile."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        raise
 
 
 def _signing_keys(record: CallRecord) -> tuple[SigningKey, ...]:

@@ -67,6 +67,7 @@ from longcall.contract import JsonValue
 
 __all__ = [
     "HAS_ASSET_WATCHERS",
+    "STORES_BEFORE_EVENTS",
     "TRIGGER_HAS_ON_KILL",
     "AdvanceItem",
     "AirflowException",
@@ -95,6 +96,7 @@ __all__ = [
     "fernet_key",
     "load_across_tries",
     "load_xcom",
+    "longcall_setting",
     "mask_secret",
     "run_exists",
     "store_across_tries",
@@ -118,6 +120,10 @@ HAS_ASSET_WATCHERS = _VERSION >= (3, 0)
 
 TRIGGER_HAS_ON_KILL = _VERSION >= (3, 3)
 """Before 3.3 a trigger learns of a kill only by being cancelled, as it is for every other reason."""
+
+STORES_BEFORE_EVENTS = hasattr(XCom, "aset")
+"""From 3.3 on a trigger's request is written to the triggerer's one pipe at once, and handled in its turn: an
+XCom that a trigger has begun to store is stored before an event that it yields afterwards is read."""
 
 
 _MASKERS = (
@@ -153,6 +159,13 @@ def mask_secret(secret: str) -> None:
             continue
         mask(secret)
         return
+
+
+def longcall_setting(name: str) -> str:
+    """Return an option of section `[longcall]`, empty where it is not set."""
+    from airflow.configuration import conf  # not at the top: it is what loads the providers
+
+    return str(conf.get("longcall", name, fallback=""))
 
 
 def store_across_tries(context: Context, key: str, value: Mapping[str, JsonValue]) -> None:

@@ -23,7 +23,7 @@ from longcall.client.policy import (
     delete_address,
 )
 from longcall.client.results import ResultAccess, fetch_result
-from longcall.client.router import Arrival, Arrivals, Router
+from longcall.client.router import Arrival, Arrivals, Router, SetAside
 from longcall.client.starting import StartAttempts
 from longcall.client.sync import Client
 from longcall.client.watching import CallWatch, Patience
@@ -52,6 +52,7 @@ __all__ = [
     "ResultNotFetched",
     "Router",
     "RouterConfig",
+    "SetAside",
     "SharedInbox",
     "Signing",
     "StartAnswer",

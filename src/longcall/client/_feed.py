@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from longcall._core.clock import Clock
 from longcall._core.errors import LongcallError
+from longcall.client._acknowledging import Acknowledgements
 from longcall.client._backoff import Backoff
+from longcall.client._dead_letter import SetAside, dead_letter, is_dead_letter
 from longcall.client._routing import Due, Handed, RoutingTable, Waiter
+from longcall.client._unclaimed import GivenUp
 from longcall.client.config import RouterConfig
 from longcall.contract import CORRELATION_ATTRIBUTE, MalformedReport, decode_report
 from longcall.transport.errors import TransportError, TransportUnavailable
@@ -26,14 +31,22 @@ __all__ = ["Feed"]
 
 log = logging.getLogger(__name__)
 
-_CLOSE_S = 10.0
+_CLOSE_S: Final = 10.0
+_MAX_SAID: Final = 10_000
 
 
 class Feed:
     """The reports of one inbox, from the first waiter to `aclose`."""
 
     def __init__(
-        self, inbox: str, transport: Transport, config: RouterConfig, clock: Clock, *, owner: str = ""
+        self,
+        inbox: str,
+        transport: Transport,
+        config: RouterConfig,
+        clock: Clock,
+        *,
+        owner: str = "",
+        on_set_aside: Callable[[SetAside], None] = lambda _: None,
     ) -> None:
         """Begin to read; needs a running event loop.
 
@@ -43,18 +56,23 @@ class Feed:
             config: how patient to be.
             clock: the clocks to go by.
             owner: the call that what has no correlation id is of; empty: of none.
+            on_set_aside: told of each completion that nobody claims.
         """
         self._owner = owner
         self.ended: LongcallError | None = None
         self._inbox = inbox
         self._transport = transport
         self._clock = clock
+        self._on_set_aside = on_set_aside
+        self._dead_letter_topic = config.dead_letter_topic
+        self._said: OrderedDict[str, None] = OrderedDict()
         self._lease_s = config.lease.total_seconds()
         self._backoff = Backoff(
             min_s=config.reconnect_min.total_seconds(), max_s=config.reconnect_max.total_seconds()
         )
         self._stable_s = config.reconnect_max.total_seconds()
         self._table = RoutingTable(config.hold_rules)
+        self._acknowledgements = Acknowledgements(inbox, transport)
         self._due = Due()
         self._extended_s = 0.0
         self._wakes_s = 0.0
@@ -88,7 +106,7 @@ class Feed:
         """
         due = self._table.acknowledge(handed)
         if due:
-            await self._transport.acknowledge(self._inbox, due.acknowledge)
+            await self._acknowledgements.acknowledge(due.acknowledge)
 
     def end(self, error: LongcallError) -> None:
         """Tell everybody that nothing more will come."""
@@ -114,6 +132,7 @@ class Feed:
         try:
             # The stream first: what is given back while it is open may be delivered into it once more.
             await self._end(["receive", "keep"])
+            await self._acknowledgements.aclose(timeout_s=_CLOSE_S)
             self._settle(Due(release=self._table.leased()))
             self._closed = True
             if "settle" in self._tasks:
@@ -121,6 +140,7 @@ class Feed:
         finally:
             self._closed = True
             await self._end(list(self._tasks))
+            self._tasks.clear()  # an ended task keeps what it used, its connection too
 
     async def _end(self, names: list[str]) -> None:
         tasks = [self._tasks[name] for name in names if name in self._tasks]
@@ -176,7 +196,9 @@ class Feed:
         if report is None:  # of no known type, or none at all
             self._settle(Due(acknowledge=[delivery.ack_id]))
             return
-        self._settle(self._table.route(report, delivery, now_s=self._clock.monotonic_s()))
+        published = delivery.message.publish_time
+        age_s = (self._clock.now() - published).total_seconds() if published is not None else 0.0
+        self._settle(self._table.route(report, delivery, now_s=self._clock.monotonic_s(), age_s=age_s))
 
     def _settle(self, due: Due) -> None:
         """Have the message system told, soon and together with what else is due by then."""
@@ -207,6 +229,36 @@ class Feed:
             for delay_s, ack_ids in due.put_off.items():
                 with suppress(TransportError):
                     await self._transport.extend(self._inbox, ack_ids, lease_s=delay_s)
+            for given_up in due.set_aside:
+                await self._set_aside(given_up)
+
+    async def _set_aside(self, given_up: GivenUp) -> None:
+        """Publish it where an operator looks, or leave it and say so; it is not dropped on any path."""
+        # Where services publish, it would come back for ever.
+        topic = "" if is_dead_letter(given_up.message) else self._dead_letter_topic
+        aside = SetAside(given_up.report, given_up.message, self._inbox, topic)
+        try:
+            if topic:
+                await self._transport.publish(topic, dead_letter(aside, now=self._clock.now()))
+                await self._transport.acknowledge(self._inbox, [given_up.ack_id])
+        except TransportError as error:
+            log.warning("%s; it stays: it could not be published there: %s", aside, error)
+            topic = ""
+        else:
+            self._say(aside)
+        if not topic:
+            with suppress(TransportError):
+                await self._transport.extend(self._inbox, [given_up.ack_id], lease_s=given_up.put_off_s)
+
+    def _say(self, aside: SetAside) -> None:
+        """Log and count it, once."""
+        if aside.message.message_id in self._said:
+            return
+        self._said[aside.message.message_id] = None
+        if len(self._said) > _MAX_SAID:
+            self._said.popitem(last=False)
+        log.warning("%s", aside)
+        self._on_set_aside(aside)
 
     def _keep_time(self) -> None:
         if self._closed or not self._table.has_leases:

@@ -62,22 +62,25 @@ class Due:
         release: ack ids of what may come again at once.
         put_off: ack ids of what may come again after so many seconds.
         abandoned: completions that nobody has claimed, for the log.
+        set_aside: completions that nobody will claim.
     """
 
     acknowledge: list[str] = field(default_factory=list)
     release: list[str] = field(default_factory=list)
     put_off: dict[float, list[str]] = field(default_factory=dict)
     abandoned: list[Report] = field(default_factory=list)
+    set_aside: list[GivenUp] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.acknowledge or self.release or self.put_off)
+        return bool(self.acknowledge or self.release or self.put_off or self.set_aside)
 
     def add(self, other: Due) -> None:
         """Take on what another holds."""
         self.acknowledge += other.acknowledge
         self.release += other.release
         self.abandoned += other.abandoned
+        self.set_aside += other.set_aside
         for delay_s, ack_ids in other.put_off.items():
             self.put_off.setdefault(delay_s, []).extend(ack_ids)
 
@@ -135,8 +138,8 @@ class RoutingTable:
         self._handed_count -= len(call.handed)
         return Due(release=[ack_id for handed in call.handed.values() for ack_id in handed.ack_ids.values()])
 
-    def route(self, report: Report, delivery: Delivery, *, now_s: float) -> Due:
-        """Hand a delivery to its waiters, or hold it for a while.
+    def route(self, report: Report, delivery: Delivery, *, now_s: float, age_s: float = 0.0) -> Due:
+        """Hand a delivery to its waiters, or hold it for a while. `age_s`: since its publish.
 
         What is no completion is due for acknowledgement as soon as it is handed: it causes nothing
         that could be lost.
@@ -146,7 +149,7 @@ class RoutingTable:
             return self._hand(call, report, delivery)
         if _identity(report, delivery.message) in self._ended:
             return Due(acknowledge=[delivery.ack_id])  # its acknowledgement was lost, or it came twice
-        given_up = self._unclaimed.hold(report, delivery, now_s=now_s)
+        given_up = self._unclaimed.hold(report, delivery, now_s=now_s, age_s=age_s)
         return _leave([given_up] if given_up is not None else [])
 
     def acknowledge(self, handed: Handed) -> Due:
@@ -199,6 +202,8 @@ def _leave(given_up: list[GivenUp]) -> Due:
             due.release.append(each.ack_id)
         elif not is_completion(each.report.body):
             due.acknowledge.append(each.ack_id)
+        elif each.is_overdue:
+            due.set_aside.append(each)
         else:
             due.put_off.setdefault(each.put_off_s, []).append(each.ack_id)
             if each.is_first_put_off:

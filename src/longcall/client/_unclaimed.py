@@ -6,7 +6,8 @@ register, and given back for another process to have. Each time it returns it is
 held for twice as long, up to `hold_max_s`; from then on it is also put off, so
 that a message whose caller is gone for good costs next to nothing. Every time is
 shortened at random by up to half: processes and messages that move in step would
-miss each other for ever.
+miss each other for ever. One that is still there a day later, and has been held
+here as patiently as can be, is overdue: nobody will come for it.
 
 Pure but for the dice, which can be brought: no I/O, no clock of its own. `now_s` is
 seconds on one monotonic clock.
@@ -19,11 +20,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Final
 
-from longcall.contract import Report
+from longcall.contract import Message, Report
 from longcall.transport.port import Delivery
 
-__all__ = ["GivenUp", "HoldRules", "Unclaimed", "UnclaimedReports"]
+__all__ = ["OVERDUE_PAUSE_S", "GivenUp", "HoldRules", "Unclaimed", "UnclaimedReports"]
+
+OVERDUE_PAUSE_S: Final = 600.0
+"""How long to leave alone what is overdue: Pub/Sub's longest lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,7 @@ class HoldRules:
         put_off_min_s: the first pause after a longest hold; doubles.
         put_off_max_s: the longest pause, at most 600 s (Pub/Sub's longest lease).
         max_held: more reports than that are not held but put off.
+        overdue_s: after so long since its publish nobody will come for it.
     """
 
     hold_min_s: float
@@ -43,6 +49,7 @@ class HoldRules:
     put_off_min_s: float
     put_off_max_s: float
     max_held: int
+    overdue_s: float = 24 * 3600.0
 
     def hold_s(self, rounds: int) -> float:
         """Return for how long to hold what was given up `rounds` times."""
@@ -64,11 +71,12 @@ class HoldRules:
 
 @dataclass(slots=True, eq=False)
 class Unclaimed:
-    """A report that nobody here waits for, held until `until_s`."""
+    """A report that nobody here waits for, held until `until_s`; from `overdue_s` on nobody will."""
 
     report: Report
     delivery: Delivery
     until_s: float
+    overdue_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +85,19 @@ class GivenUp:
 
     Attributes:
         report: what it says.
+        message: as it was on the wire.
         ack_id: the lease.
         put_off_s: for how long to leave it alone; 0: give it back at once.
         is_first_put_off: nobody has claimed it in the time that it may take to register.
+        is_overdue: nobody will.
     """
 
     report: Report
+    message: Message
     ack_id: str
     put_off_s: float
-    is_first_put_off: bool
+    is_first_put_off: bool = False
+    is_overdue: bool = False
 
 
 @dataclass(slots=True)
@@ -108,10 +120,10 @@ class UnclaimedReports:
         """Return how many are held."""
         return self._count
 
-    def hold(self, report: Report, delivery: Delivery, *, now_s: float) -> GivenUp | None:
+    def hold(self, report: Report, delivery: Delivery, *, now_s: float, age_s: float = 0.0) -> GivenUp | None:
         """Hold a delivery; when there is no room, return how it is given up instead.
 
-        A message that is delivered again replaces what was held of it.
+        A message that is delivered again replaces what was held of it. `age_s`: since its publish.
         """
         message_id, correlation_id = delivery.message.message_id, report.correlation_id
         self._forget_put_off(message_id)
@@ -121,9 +133,12 @@ class UnclaimedReports:
             return None
         if self._count >= self.rules.max_held:
             self._count_round(message_id)
-            return GivenUp(report, delivery.ack_id, self.rules.put_off_max_s, is_first_put_off=False)
+            return GivenUp(report, delivery.message, delivery.ack_id, self.rules.put_off_max_s)
+        overdue_s = now_s + max(0.0, self.rules.overdue_s - age_s)
         until_s = now_s + self._shortened(self.rules.hold_s(self._rounds.get(message_id, 0)))
-        self._held.setdefault(correlation_id, {})[message_id] = Unclaimed(report, delivery, until_s)
+        self._held.setdefault(correlation_id, {})[message_id] = Unclaimed(
+            report, delivery, until_s, overdue_s
+        )
         heappush(self._by_time, (until_s, correlation_id, message_id))
         self._count += 1
         return None
@@ -144,7 +159,7 @@ class UnclaimedReports:
         given_up = []
         while (due_s := self.next_due_s()) is not None and due_s <= now_s:
             _until_s, correlation_id, message_id = heappop(self._by_time)
-            given_up.append(self._give_up(correlation_id, message_id))
+            given_up.append(self._give_up(correlation_id, message_id, now_s=now_s))
         return given_up
 
     def ack_ids(self) -> list[str]:
@@ -161,19 +176,29 @@ class UnclaimedReports:
             heappop(self._by_time)  # claimed meanwhile
         return None
 
-    def _give_up(self, correlation_id: str, message_id: str) -> GivenUp:
+    def _give_up(self, correlation_id: str, message_id: str, *, now_s: float) -> GivenUp:
         held = self._held[correlation_id]
         unclaimed = held.pop(message_id)
         if not held:
             del self._held[correlation_id]
         self._count -= 1
         rounds = self._count_round(message_id)
-        put_off_s = float(round(self._shortened(self.rules.put_off_s(rounds))))  # leases are whole seconds
+        pause_s = self.rules.put_off_s(rounds)
+        is_overdue = pause_s >= self.rules.put_off_max_s and now_s >= unclaimed.overdue_s
+        # Leases are whole seconds.
+        put_off_s = float(round(self._shortened(OVERDUE_PAUSE_S if is_overdue else pause_s)))
         ack_id = unclaimed.delivery.ack_id
         if put_off_s:
             self._remember_put_off(correlation_id, message_id, ack_id)
         is_first = rounds == self.rules.patient_rounds
-        return GivenUp(unclaimed.report, ack_id, put_off_s, is_first_put_off=is_first)
+        return GivenUp(
+            unclaimed.report,
+            unclaimed.delivery.message,
+            ack_id,
+            put_off_s,
+            is_first_put_off=is_first,
+            is_overdue=is_overdue,
+        )
 
     def _shortened(self, seconds: float) -> float:
         return seconds * (0.5 + 0.5 * self.dice())

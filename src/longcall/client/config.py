@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from longcall.client._unclaimed import HoldRules
 from longcall.client.results import ResultAccess
 from longcall.client.starting import StartAttempts
-from longcall.contract import ContractError
+from longcall.contract import ContractError, resource_path
 
 __all__ = ["ClientConfig", "RouterConfig", "Signing"]
 
@@ -29,6 +29,9 @@ class RouterConfig:
         unclaimed_backoff: for how long at most it is put off after that, 2 s or more; doubles.
         unclaimed_backoff_max: the longest time to put it off, at most 600 s.
         max_unclaimed: of them at most so many are held at once.
+        set_aside_after: since its publish; a completion that nobody has claimed by then is set aside.
+        dead_letter_topic: full path of the topic where what is set aside is published, with the reason.
+            Empty: it stays in the inbox, is looked at every few minutes, and said in the log.
         reconnect_min: pause before the first attempt to reconnect; doubles, with jitter.
         reconnect_max: the longest pause.
     """
@@ -38,6 +41,8 @@ class RouterConfig:
     unclaimed_backoff: timedelta = timedelta(seconds=10)
     unclaimed_backoff_max: timedelta = timedelta(seconds=60)
     max_unclaimed: int = 10_000
+    set_aside_after: timedelta = timedelta(hours=24)
+    dead_letter_topic: str = ""
     reconnect_min: timedelta = timedelta(milliseconds=100)
     reconnect_max: timedelta = timedelta(seconds=30)
 
@@ -52,11 +57,15 @@ class RouterConfig:
                 raise ContractError(name, "10 to 600 seconds")
         if self.unclaimed_backoff < timedelta(seconds=2):
             raise ContractError("unclaimed_backoff", "at least 2 seconds")
-        for name in ("unclaimed_hold", "reconnect_min", "reconnect_max"):
+        for name in ("unclaimed_hold", "set_aside_after", "reconnect_min", "reconnect_max"):
             if getattr(self, name) <= timedelta(0):
                 raise ContractError(name, "more than 0")
         if self.max_unclaimed < 1:
             raise ContractError("max_unclaimed", "at least 1")
+        if self.dead_letter_topic:
+            resource_path(
+                self.dead_letter_topic, project=None, collection="topics", field="dead_letter_topic"
+            )
 
     @property
     def hold_rules(self) -> HoldRules:
@@ -69,6 +78,7 @@ class RouterConfig:
             put_off_min_s=min(self.unclaimed_backoff.total_seconds(), put_off_max_s),
             put_off_max_s=put_off_max_s,
             max_held=self.max_unclaimed,
+            overdue_s=self.set_aside_after.total_seconds(),
         )
 
 

@@ -8,12 +8,13 @@ waiter says that what it caused is durable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from longcall._core.clock import Clock, SystemClock
 from longcall._core.errors import LongcallError
+from longcall.client._dead_letter import SetAside
 from longcall.client._feed import Feed
 from longcall.client._routing import Handed
 from longcall.client.config import RouterConfig
@@ -21,7 +22,7 @@ from longcall.contract import Message, Report, is_completion
 from longcall.transport.errors import TransportRefused, TransportUnavailable
 from longcall.transport.port import Transport
 
-__all__ = ["Arrival", "Arrivals", "Router"]
+__all__ = ["Arrival", "Arrivals", "Router", "SetAside"]
 
 _MAX_QUEUED: Final = 1000
 """Reports that a waiter has not looked at; beyond that, progress and its like are old news."""
@@ -90,9 +91,23 @@ class Router:
     """Leads each report to who waits for its correlation id. The caller closes it, before the transport."""
 
     def __init__(
-        self, transport: Transport, *, config: RouterConfig | None = None, clock: Clock | None = None
+        self,
+        transport: Transport,
+        *,
+        config: RouterConfig | None = None,
+        clock: Clock | None = None,
+        on_set_aside: Callable[[SetAside], None] = lambda _: None,
     ) -> None:
+        """Read nothing yet.
+
+        Args:
+            transport: what inboxes are read through.
+            config: how patient it is.
+            clock: the clocks to go by.
+            on_set_aside: told of each completion that nobody claims; for metrics.
+        """
         self._transport = transport
+        self._on_set_aside = on_set_aside
         self._config = config or RouterConfig()
         self._clock = clock or SystemClock()
         self._feeds: dict[str, Feed] = {}
@@ -148,5 +163,12 @@ class Router:
             raise TransportRefused("the router was closed: make another", resource=inbox)
         feed = self._feeds.get(inbox)
         if feed is None or feed.ended is not None:  # an inbox that was gone may have been made again
-            feed = self._feeds[inbox] = Feed(inbox, self._transport, self._config, self._clock, owner=owner)
+            feed = self._feeds[inbox] = Feed(
+                inbox,
+                self._transport,
+                self._config,
+                self._clock,
+                owner=owner,
+                on_set_aside=self._on_set_aside,
+            )
         return feed

@@ -85,7 +85,7 @@ class PubSubTransport:
     """`Transport` over Google Pub/Sub. Made in the event loop that uses it.
 
     Connections are opened when they are needed and shared: one to publish, one for other requests, and
-    one for each 80 streams.
+    one for each 80 streams, closed when it carries none and another has room.
     """
 
     def __init__(
@@ -212,6 +212,7 @@ class PubSubTransport:
                 call.cancel()
         finally:
             streamer.streams -= 1
+            await self._close_if_spare(streamer)
 
     async def acknowledge(self, inbox: str, ack_ids: Sequence[str]) -> None:
         """Acknowledge; see `Transport.acknowledge`."""
@@ -263,6 +264,14 @@ class PubSubTransport:
         client = SubscriberAsyncClient(transport=self._connect(SubscriberGrpcAsyncIOTransport))
         self._streamers.append(_Streamer(client))
         return self._streamers[-1]
+
+    async def _close_if_spare(self, streamer: _Streamer) -> None:
+        others = (other for other in self._streamers if other is not streamer)
+        if streamer.streams or not any(other.streams < _STREAMS_PER_CONNECTION for other in others):
+            return
+        if streamer in self._streamers:
+            self._streamers.remove(streamer)
+            await streamer.client.transport.close()
 
     def _connect(
         self, kind: _TransportKind

@@ -39,6 +39,7 @@ def test_what_is_sent_is_what_the_table_says(monkeypatch: pytest.MonkeyPatch) ->
         metrics.count_ended(task, how, duration_s=1.5)
     metrics.count_cancel_request()
     metrics.count_reconciled()
+    metrics.count_set_aside()
     metrics.gauge_waits(3)
 
     assert backend.sent.keys() == metrics.METRICS.keys()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from longcall.client import Router, RouterConfig
+from longcall.client import Router, RouterConfig, SetAside
 from longcall.contract import ContractError, Heartbeat, Progress, Succeeded
 from longcall.transport import InboxNotFound, InboxSpec, TransportRefused, TransportUnavailable
 
@@ -158,6 +158,81 @@ async def test_what_nobody_claims_is_left_to_others_and_said_once(
     assert len(warnings) == 1
     assert "r.nobody" in warnings[0]
     assert "secret" not in caplog.text
+
+
+def impatient(world: World, told: list[SetAside], dead_letter_topic: str = "") -> Router:
+    config = RouterConfig(set_aside_after=timedelta(hours=1), dead_letter_topic=dead_letter_topic)
+    return Router(world.transport, config=config, clock=world.clock, on_set_aside=told.append)
+
+
+async def pass_time(world: World, router: Router, *, hours: float) -> None:
+    for _ in range(round(hours * 360)):
+        world.clock.advance(10)
+        await router.tick()
+        await world.settle()
+
+
+async def test_completion_that_nobody_claims_is_moved_to_the_dead_letter_topic_with_the_reason(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    letters, told = "projects/p/topics/dead-letters", []
+    await world.transport.create_topic(letters)
+    box = InboxSpec(name="projects/p/subscriptions/dead", topic=letters, filter="", expires_after_s=None)
+    await world.transport.create_inbox(box)
+    router = impatient(world, told, letters)
+    async with router.subscribe("r.other", inbox=world.inbox):
+        await world.publish("r.nobody", Succeeded.of("secret"), id="c")
+        await pass_time(world, router, hours=0.9)
+        assert not told
+        await pass_time(world, router, hours=0.5)
+    await router.aclose()
+
+    async with world.transport.open_stream(box.name, lease_s=60) as stream:
+        message = (await anext(aiter(stream))).message
+    assert message.data == b'"secret"'
+    assert message.attributes["correlid"] == "r.nobody"
+    assert message.attributes["ce-id"] == "c"
+    assert message.attributes["longcall-dead-letter-reason"] == "unclaimed"
+    assert message.attributes["longcall-dead-letter-inbox"] == world.inbox
+    assert [aside.report.correlation_id for aside in told] == ["r.nobody"]
+    assert await world.ready() == []
+    assert "moved to projects/p/topics/dead-letters" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("topic", ["", "projects/p/topics/not-there", "projects/p/topics/reports"])
+async def test_completion_that_cannot_be_moved_stays_and_is_claimed_by_a_waiter_after_all(
+    world: World, caplog: pytest.LogCaptureFixture, topic: str
+) -> None:
+    told: list[SetAside] = []
+    router = impatient(world, told, topic)
+    async with router.subscribe("r.other", inbox=world.inbox):
+        await world.publish("r.nobody", id="c")
+        await pass_time(world, router, hours=3)
+        async with router.subscribe("r.nobody", inbox=world.inbox) as arrivals:
+            arrival = await world.next(arrivals)
+            assert arrival.report.id == "c"
+            await arrival.acknowledge()
+            await world.settle()
+    await router.aclose()
+
+    assert len(told) <= 2, "said once for each message, and it comes back once at the most"
+    assert "r.nobody" in caplog.text
+    assert await world.ready() == []
+
+
+async def test_triggerer_that_comes_back_after_days_sets_nothing_aside_at_once(world: World) -> None:
+    told: list[SetAside] = []
+    await world.publish("r.late", id="c")
+    world.clock.advance(12 * 3600)
+    router = impatient(world, told)
+    async with router.subscribe("r.other", inbox=world.inbox):
+        await pass_time(world, router, hours=60 / 3600)
+        async with router.subscribe("r.late", inbox=world.inbox) as arrivals:
+            assert (await world.next(arrivals)).report.id == "c"
+    await router.aclose()
+
+    assert not told
 
 
 async def test_another_process_gets_what_is_its_own(world: World) -> None:

@@ -42,7 +42,7 @@ class Ledger:
     snapshots: set[str] = field(default_factory=set)
     redelivered: int = 0
     violations: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Condition = field(default_factory=threading.Condition)  # told of each publish
 
 
 @dataclass
@@ -84,6 +84,7 @@ def publish(to: Clients, ledger: Ledger, name: str) -> None:
         to.publisher.publish(T.PublishRequest(topic=TOPIC, messages=messages), timeout=WAIT_S)
         with ledger.lock:
             ledger.published |= texts
+            ledger.lock.notify_all()
 
 
 def consume(to: Clients, ledger: Ledger, subscription: str, *, until_empty: bool = False) -> None:
@@ -134,8 +135,8 @@ def storm(port: int, folder: Path, ledger: Ledger, round_: int, chance: random.R
     threads = [threading.Thread(target=until_it_dies, args=job) for job in jobs]
     for thread in threads:
         thread.start()
-    while len(ledger.published) < enough:
-        time.sleep(0.001)
+    with ledger.lock:
+        assert ledger.lock.wait_for(lambda: len(ledger.published) >= enough, WAIT_S)
     process.send_signal(chance.choice([signal.SIGKILL] * 9 + [signal.SIGTERM]))
     process.communicate(timeout=WAIT_S)
     for thread in threads:

@@ -146,15 +146,10 @@ async def test_head_that_does_not_come_ends_the_connection(methods: Methods, sen
 async def test_head_that_drips_ends_the_connection(methods: Methods) -> None:
     async with served(methods, HttpLimits(head_s=SOON_S)) as (_, client):
         client.writer.write(GET[:-2])
-
-        async def drip() -> None:
-            while True:
-                client.writer.write(b"X: y\r\n")
-                await asyncio.sleep(0.001)
-
-        dripping = asyncio.create_task(drip())
-        assert b"200" not in await client.rest()
-        dripping.cancel()
+        rest = asyncio.create_task(client.rest())
+        while not (await asyncio.wait({rest}, timeout=0.001))[0]:
+            client.writer.write(b"X: y\r\n")
+        assert b"200" not in rest.result()
 
 
 async def test_second_head_that_drips_ends_the_connection(methods: Methods) -> None:
@@ -194,15 +189,9 @@ async def test_rest_of_a_refused_body_does_not_come_for_ever(methods: Methods) -
     async with served(methods, HttpLimits(head_s=SOON_S)) as (_, client):
         client.writer.write(HEAD.replace(b"100", b"99999999999"))
         assert await client.status() == 400
-
-        async def stream() -> None:
-            while True:
-                client.writer.write(b"x" * 1000)
-                await asyncio.sleep(0.001)
-
-        streaming = asyncio.create_task(stream())
-        await client.rest()
-        streaming.cancel()
+        rest = asyncio.create_task(client.rest())
+        while not (await asyncio.wait({rest}, timeout=0.001))[0]:
+            client.writer.write(b"x" * 1000)
 
 
 async def test_answer_that_is_not_read_ends_the_connection(methods: Methods) -> None:

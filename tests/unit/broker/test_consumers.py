@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
+from longcall.broker.core.delivery import DeliveryQueue
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.rules.delivery import DeliveryRules
 
 ENDS: dict[str, Callable[[DeliveryQueue, Lease], object]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from longcall.broker.core.broker_core import BrokerCore
-from longcall.broker.core.delivery import Consumer
+from longcall.broker.core.leases import Consumer
 from longcall.broker.core.store import SavedState, SqliteStore
 from longcall.broker.wire import Wire
 from longcall.testing.clock import VirtualClock

@@ -7,7 +7,8 @@ import itertools
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
+from longcall.broker.core.delivery import DeliveryQueue
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.rules.delivery import DeliveryRules, RetryDelays
 
 WIDE = {"max_messages": 1000, "max_bytes": 1 << 30}

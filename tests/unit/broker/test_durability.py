@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from longcall.broker.core.ack_ids import AckId, encode_ack_id
 from longcall.broker.core.broker_core import BrokerCore
-from longcall.broker.core.delivery import Consumer, Lease
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.core.state import BrokerState
 from longcall.broker.core.store import SqliteStore
 from longcall.broker.core.subscription import ActiveSubscription

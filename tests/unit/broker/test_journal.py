@@ -56,10 +56,9 @@ async def test_oldest_events_make_room_and_keep_their_numbers(clock: VirtualCloc
 async def test_wait_ends_with_the_event_it_is_for(journal: Journal) -> None:
     journal.note("acknowledged", INBOX, 1)
     waiting = asyncio.create_task(journal.wait(2, 60.0, at_most=ALL))
-    await asyncio.sleep(0)
+    assert not (await asyncio.wait({waiting}, timeout=0))[0]
     journal.note("acknowledged", INBOX, 2)
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not (await asyncio.wait({waiting}, timeout=0))[0]
     journal.note("acknowledged", INBOX, 3)
     assert [event.message_id for event in await waiting] == ["3"]
 

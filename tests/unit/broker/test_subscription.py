@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from longcall.broker.core.delivery import Consumer
+from longcall.broker.core.leases import Consumer
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import FailedPrecondition, NotFound
 from longcall.broker.rules.subscriptions import checked_subscription

@@ -15,7 +15,7 @@ from longcall._core.clock import Clock
 from longcall.broker.api.methods import Call
 from longcall.broker.core.ack_ids import AckId, encode_ack_id
 from longcall.broker.core.broker_core import BrokerCore
-from longcall.broker.core.delivery import Consumer, Lease
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import InvalidArgument
 from longcall.broker.protos import Confirmation, ReceivedMessage, StreamingPullRequest, StreamingPullResponse

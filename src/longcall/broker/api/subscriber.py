@@ -16,7 +16,7 @@ from longcall.broker.api.streaming import (
     received_messages,
 )
 from longcall.broker.core.broker_core import BrokerCore
-from longcall.broker.core.delivery import Consumer
+from longcall.broker.core.leases import Consumer
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import InvalidAckIds, InvalidArgument
 from longcall.broker.protos import (

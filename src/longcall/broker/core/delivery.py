@@ -15,62 +15,17 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.rules.delivery import DeliveryRules
 
-__all__ = ["Acked", "Consumer", "DeliveryQueue", "Lease"]
+__all__ = ["Acked", "DeliveryQueue"]
 
-_UNLIMITED: Final = 1 << 62
 _TIMERS_SLACK: Final = 64
 _REMEMBERED_ACKS: Final = 10_000
-
-
-@dataclass(slots=True, eq=False)
-class Consumer:
-    """Somebody who takes messages: a stream, with its flow control, one pull, or a pusher.
-
-    Attributes:
-        max_messages: un-acked at once.
-        max_bytes: likewise; one message always fits.
-        pushes: takes them from a push subscription; others may take from pull subscriptions only.
-        on_release: called with each lease that ends, however it does, before the queue is as it will be.
-    """
-
-    max_messages: int = _UNLIMITED
-    max_bytes: int = _UNLIMITED
-    messages: int = 0
-    bytes: int = 0
-    pushes: bool = False
-    on_release: Callable[[Lease], object] | None = None
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it may be given one more."""
-        return self.messages < self.max_messages and self.bytes < self.max_bytes
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """One delivery of one message.
-
-    Attributes:
-        message_id: which.
-        serial: tells this delivery from every other of the subscription; rises.
-        attempt: 1, and one more for each nack and expired lease before.
-        size_bytes: what it counts for in flow control.
-        until_s: when it ends.
-        consumer: who has it.
-    """
-
-    message_id: int
-    serial: int
-    attempt: int
-    size_bytes: int
-    until_s: float
-    consumer: Consumer
 
 
 class Acked(NamedTuple):
@@ -348,7 +303,7 @@ class DeliveryQueue:
         entries = sorted(self._entries.values(), key=lambda entry: entry.message_id)
         for entry in entries:
             if entry.lease is not None:
-                _free(entry.lease)
+                entry.lease.free()
         self._entries, self._ready, self._lines = {}, OrderedDict(), {}
         self._waiting_in_line = 0
         self._out, self._timers, self._exhausted = {}, [], []
@@ -368,8 +323,7 @@ class DeliveryQueue:
             now_s + lease_s,
             consumer,
         )
-        consumer.messages += 1
-        consumer.bytes += entry.size_bytes
+        lease.occupy()
         self._out[entry.message_id] = entry
         entry.lease = lease
         if entry.line is not None:
@@ -455,7 +409,7 @@ class DeliveryQueue:
     def _end_lease(self, entry: _Entry, *, offer: bool = True) -> None:
         if entry.lease is None:
             return
-        _free(entry.lease)
+        entry.lease.free()
         entry.lease = None
         del self._out[entry.message_id]
         self._leave(entry)
@@ -494,11 +448,3 @@ class DeliveryQueue:
 
 def _timer_of(entry: _Entry) -> float | None:
     return entry.lease.until_s if entry.lease is not None else entry.rests_until_s
-
-
-def _free(lease: Lease) -> None:
-    consumer = lease.consumer
-    consumer.messages -= 1
-    consumer.bytes -= lease.size_bytes
-    if consumer.on_release is not None:
-        consumer.on_release(lease)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from longcall.broker.core.delivery import Consumer, DeliveryQueue, Lease
+from longcall.broker.core.delivery import DeliveryQueue
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.core.messages import HeldMessage
 from longcall.broker.errors import BrokerError, FailedPrecondition, NotFound
 from longcall.broker.protos import Subscription

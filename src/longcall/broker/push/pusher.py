@@ -17,7 +17,7 @@ from longcall._core.clock import Clock
 from longcall._core.errors import LongcallError
 from longcall.broker.core.ack_ids import AckId, encode_ack_id
 from longcall.broker.core.broker_core import BrokerCore
-from longcall.broker.core.delivery import Consumer, Lease
+from longcall.broker.core.leases import Consumer, Lease
 from longcall.broker.core.subscription import ActiveSubscription
 from longcall.broker.errors import BrokerError, StoreError
 from longcall.broker.push.flow import PushFlow

@@ -235,7 +235,7 @@ def test_topic_keeps_labels_and_retention_and_is_active() -> None:
 def test_pages_cover_a_list_once() -> None:
     names, seen, token = [f"n{n:03}" for n in range(25)], [], ""
     while True:
-        page, token = page_of(names, name=str, page_size=10, page_token=token)
+        page, token = page_of(names, Wire.ListTopicsRequest(page_size=10, page_token=token), name=str)
         seen += page
         if not token:
             break
@@ -245,7 +245,7 @@ def test_pages_cover_a_list_once() -> None:
 @pytest.mark.parametrize("token", ["garbage", "bm9uZQ==", "é"])
 def test_page_token_of_somebody_else_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument, match="page_token"):
-        page_of(["a"], name=str, page_size=1, page_token=token)
+        page_of(["a"], Wire.ListTopicsRequest(page_size=1, page_token=token), name=str)
 
 
 def test_config_refuses_what_no_server_can_be_started_with() -> None:

@@ -58,29 +58,18 @@ class PublisherApi:
         return await self._core.topics.update(request.topic, request.update_mask.paths)
 
     async def _list(self, request: ListRequest, _: Context) -> ProtoMessage:
-        page, token = page_of(
-            self._core.topics.list(check_project(request.project)),
-            name=name_of,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        page, token = page_of(self._core.topics.list(check_project(request.project)), request, name=name_of)
         return Wire.ListTopicsResponse(topics=page, next_page_token=token)
 
     async def _list_subscriptions(self, request: ListOfTopicRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
-            self._core.topics.subscription_names(check_name(request.topic, "topics")),
-            name=str,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            self._core.topics.subscription_names(check_name(request.topic, "topics")), request, name=str
         )
         return Wire.ListTopicSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
     async def _list_snapshots(self, request: ListOfTopicRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
-            self._core.topics.snapshot_names(check_name(request.topic, "topics")),
-            name=str,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            self._core.topics.snapshot_names(check_name(request.topic, "topics")), request, name=str
         )
         return Wire.ListTopicSnapshotsResponse(snapshots=page, next_page_token=token)
 

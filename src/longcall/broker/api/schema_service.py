@@ -62,21 +62,13 @@ class SchemaApi:
         return basic_view(schema) if request.view == _BASIC else schema
 
     async def _list(self, request: ListSchemasRequest, _: Context) -> ProtoMessage:
-        page, token = page_of(
-            self._schemas.list(check_project(request.parent)),
-            name=name_of,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        page, token = page_of(self._schemas.list(check_project(request.parent)), request, name=name_of)
         return Wire.ListSchemasResponse(schemas=_viewed(page, request.view), next_page_token=token)
 
     async def _list_revisions(self, request: ListSchemasRequest, _: Context) -> ProtoMessage:
         # Pages are told apart by a name: here, the place in the order, which deletions do not change.
         page, token = page_of(
-            self._schemas.revisions(request.name),
-            name=lambda revision: f"{revision.number:020}",
-            page_size=request.page_size,
-            page_token=request.page_token,
+            self._schemas.revisions(request.name), request, name=lambda revision: f"{revision.number:020}"
         )
         revisions = _viewed([revision.body for revision in page], request.view)
         return Wire.ListSchemaRevisionsResponse(schemas=revisions, next_page_token=token)

@@ -93,10 +93,7 @@ class SubscriberApi:
 
     async def _list(self, request: ListRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
-            self._core.subscriptions.list(check_project(request.project)),
-            name=name_of,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            self._core.subscriptions.list(check_project(request.project)), request, name=name_of
         )
         return Wire.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
@@ -170,10 +167,7 @@ class SubscriberApi:
 
     async def _list_snapshots(self, request: ListRequest, _: Context) -> ProtoMessage:
         page, token = page_of(
-            self._core.snapshots.list(check_project(request.project)),
-            name=name_of,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            self._core.snapshots.list(check_project(request.project)), request, name=name_of
         )
         return Wire.ListSnapshotsResponse(snapshots=page, next_page_token=token)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from longcall.broker.errors import InvalidArgument
+from longcall.broker.protos import PageRequest
 
 __all__ = ["page_of"]
 
@@ -17,24 +18,23 @@ _MAX_SIZE: Final = 1000
 
 
 def page_of(
-    entries: Sequence[_T], *, name: Callable[[_T], str], page_size: int, page_token: str
+    entries: Sequence[_T], asked: PageRequest, *, name: Callable[[_T], str]
 ) -> tuple[Sequence[_T], str]:
     """Return a page and the token of the next; an empty token ends the list.
 
     Args:
         entries: sorted by name.
+        asked: its `page_size` may be 0: as many as fit; its `page_token` is empty for the first page.
         name: of an entry.
-        page_size: 0: as many as fit.
-        page_token: empty for the first page.
 
     Raises:
         InvalidArgument: the size is negative or the token none of ours.
     """
-    if page_size < 0:
-        raise InvalidArgument(f"page_size: {page_size} is negative.")
-    after = _decode(page_token) if page_token else ""
+    if asked.page_size < 0:
+        raise InvalidArgument(f"page_size: {asked.page_size} is negative.")
+    after = _decode(asked.page_token) if asked.page_token else ""
     rest = [entry for entry in entries if name(entry) > after]
-    size = min(page_size or _DEFAULT_SIZE, _MAX_SIZE)
+    size = min(asked.page_size or _DEFAULT_SIZE, _MAX_SIZE)
     page = rest[:size]
     return page, _encode(name(page[-1])) if len(rest) > size else ""
 

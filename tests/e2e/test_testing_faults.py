@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
+from queue import Queue
 from typing import Any
 
 import grpc
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.types import StreamingPullRequest
 from tests.e2e.processes import WAIT_S
 
 from longcall.testing import BrokerProcess, InspectedBroker
@@ -139,14 +144,28 @@ def test_streams_of_a_subscription_that_is_not_there_cannot_be_broken(
         longcall_broker.break_streams("nowhere")
 
 
-def test_subscriber_comes_back_to_a_broker_that_died_when_it_opened_its_stream(
+def test_stream_that_kills_its_broker_is_opened_again_after_a_start(
     longcall_broker_process: BrokerProcess, process_clients: Clients
 ) -> None:
     process_clients.create()
     process_clients.publish(b"x")
     longcall_broker_process.crash("StreamingPull", times=1)
-    process_clients.subscribe(INBOX)
+    ended = Queue[None]()
+
+    def first_response() -> Any:
+        opening = StreamingPullRequest(subscription=INBOX, stream_ack_deadline_seconds=10)
+        requests = itertools.chain([opening], iter(ended.get, None))
+        stream = process_clients.subscriber.streaming_pull(requests=requests, retry=None)
+        try:
+            return next(stream)
+        finally:
+            stream.cancel()
+            ended.put(None)
+
+    with pytest.raises(ServiceUnavailable):
+        first_response()
     longcall_broker_process.wait_until_dead()
     longcall_broker_process.start()
-    process_clients.wait_until(lambda: bool(process_clients.received))
-    longcall_broker_process.wait_for("acknowledged", "inbox")
+    again = Retry(if_exception_type(ServiceUnavailable), initial=0.05, timeout=WAIT_S)
+    (received,) = again(first_response)().received_messages
+    assert received.message.data == b"x"

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
+import threading
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ from longcall.transport.pubsub import PubSubTransport
 GOOGLE_EMULATOR = os.environ.get("LONGCALL_GOOGLE_EMULATOR")
 SYSTEMS = ["memory", "broker", *(["google"] if GOOGLE_EMULATOR else [])]
 WAIT_S = 30.0
+RESET_S = 5.0
 
 
 @dataclass
@@ -59,32 +63,67 @@ class System:
         return await asyncio.wait_for(anext(aiter(stream)), WAIT_S)
 
 
-@contextmanager
-def google_emulator() -> Iterator[str]:
-    assert GOOGLE_EMULATOR
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [GOOGLE_EMULATOR, "--host=127.0.0.1", f"--port={port}"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert process.stderr
-        for line in process.stderr:
+class GoogleEmulator:
+    """Google's emulator: started when it is first asked for, emptied between tests."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._address = ""
+
+    def address(self) -> str:
+        """`host:port`, with nothing in it."""
+        if not self._is_empty():
+            self.stop()
+            self._start()
+        return self._address
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # the executable is a script that starts Java
+            self._process.wait()
+            self._reading.join()
+            assert self._process.stderr
+            self._process.stderr.close()
+
+    def _is_empty(self) -> bool:
+        """Empty it; tell whether that has worked: some of the tests leave it unable to answer."""
+        if self._process is None:
+            return False
+        reset = urllib.request.Request(f"http://{self._address}/reset", method="POST")
+        try:
+            with urllib.request.urlopen(reset, timeout=RESET_S) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def _start(self) -> None:
+        assert GOOGLE_EMULATOR
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._address = f"127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [GOOGLE_EMULATOR, "--host=127.0.0.1", f"--port={port}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stderr
+        for line in self._process.stderr:
             if "Server started" in line:
                 break
-        yield f"127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 15)  # the executable is a script that starts Java
-        process.communicate()
+        # It logs much, and stands still when nobody reads that.
+        self._reading = threading.Thread(target=self._process.stderr.read)
+        self._reading.start()
 
 
 @contextmanager
-def opened(name: str) -> Iterator[tuple[Callable[[], Transport], Callable[[float], None]]]:
+def opened(
+    request: pytest.FixtureRequest,
+) -> Iterator[tuple[Callable[[], Transport], Callable[[float], None]]]:
     """Yield how to connect to a system, and how to let its time pass."""
+    name = request.param
     clock = VirtualClock()
     if name == "memory":
         backend = MemoryBackend(clock=clock)
@@ -93,15 +132,21 @@ def opened(name: str) -> Iterator[tuple[Callable[[], Transport], Callable[[float
     elif name == "broker":
         with running_broker(clock=clock) as address:
             yield lambda: PubSubTransport(emulator_host=address), clock.advance
-    else:
-        with google_emulator() as address:  # its time passes by itself
-            yield lambda: PubSubTransport(emulator_host=address), lambda _seconds: None
+    else:  # its time passes by itself
+        address = request.getfixturevalue("google_address")
+        yield lambda: PubSubTransport(emulator_host=address), lambda _seconds: None
+
+
+@pytest.fixture(scope="session")
+def google_emulator() -> Iterator[GoogleEmulator]:
+    emulator = GoogleEmulator()
+    yield emulator
+    emulator.stop()
 
 
 @pytest.fixture
-def google_address() -> Iterator[str]:
-    with google_emulator() as address:
-        yield address
+def google_address(google_emulator: GoogleEmulator) -> str:
+    return google_emulator.address()
 
 
 @pytest.fixture(params=[*(name for name in SYSTEMS if name != "memory"), "http"])
@@ -166,7 +211,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=SYSTEMS)
 async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
-    with opened(request.param) as (connect, advance):
+    with opened(request) as (connect, advance):
         transport, other = connect(), connect()
         topic = f"projects/p/topics/topic-{uuid4().hex}"
         await transport.create_topic(topic)
@@ -180,5 +225,8 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
 @pytest.fixture(scope="module", params=[name for name in SYSTEMS if name != "memory"])
 def pubsub_address(request: pytest.FixtureRequest) -> Iterator[str]:
     """`host:port` of a server that speaks Google's API, for the tests of one file."""
-    with running_broker() if request.param == "broker" else google_emulator() as address:
-        yield address
+    if request.param == "broker":
+        with running_broker() as address:
+            yield address
+    else:
+        yield request.getfixturevalue("google_emulator").address()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import grpc
 import pytest
 from google.pubsub_v1 import types as T
-from tests.conformance.pubsub import PubSub, refused
+from tests.conformance.pubsub import WAIT_S, PubSub, Stream, refused
 
 
 def test_delivers_and_acknowledges(pubsub: PubSub) -> None:
@@ -103,34 +104,35 @@ def test_two_streams_share(pubsub: PubSub) -> None:
     topic, name = pubsub.pair()
     with pubsub.stream(name) as first, pubsub.stream(name) as second:
         texts: list[bytes] = []
-        streams = [first, second]
         received = [0, 0]
-        lock, done = threading.Lock(), threading.Event()
+        more = threading.Condition()
 
-        def drain(which: int) -> None:
-            while not done.is_set():
-                try:
-                    for message in streams[which].next().received_messages:
-                        with lock:
-                            texts.append(message.message.data)
-                            received[which] += 1
-                            if len(texts) == 40:
-                                done.set()
-                except grpc.RpcError:
-                    return
+        def drain(which: int, stream: Stream) -> None:
+            with suppress(grpc.RpcError):
+                while True:
+                    response = stream.next()
+                    with more:
+                        texts.extend(message.message.data for message in response.received_messages)
+                        received[which] += len(response.received_messages)
+                        more.notify_all()
 
-        threads = [threading.Thread(target=drain, args=(n,)) for n in range(2)]
+        threads = [threading.Thread(target=drain, args=each) for each in enumerate((first, second))]
         for thread in threads:
             thread.start()
-        for n in range(20):
-            pubsub.publish(topic, str(n))
-        pubsub.publish(topic, *(str(n) for n in range(20, 40)))
-        assert done.wait(20)
+        published = 0
+        while published < 20 or (
+            not min(received) and published < 2000
+        ):  # each is there when it has received
+            pubsub.publish(topic, str(published))
+            published += 1
+        pubsub.publish(topic, *(str(published + n) for n in range(20)))
+        with more:
+            assert more.wait_for(lambda: len(texts) == published + 20, WAIT_S)
         first.cancel()
         second.cancel()
         for thread in threads:
             thread.join()
-    assert sorted(texts, key=int) == [str(n).encode() for n in range(40)]
+    assert sorted(texts, key=int) == [str(n).encode() for n in range(published + 20)]
     assert min(received) > 0
 
 

@@ -120,9 +120,8 @@ def test_two_streams_share(pubsub: PubSub) -> None:
         for thread in threads:
             thread.start()
         published = 0
-        while published < 20 or (
-            not min(received) and published < 2000
-        ):  # each is there when it has received
+        # Each is there when it has received.
+        while published < 20 or (not min(received) and published < 2000):
             pubsub.publish(topic, str(published))
             published += 1
         pubsub.publish(topic, *(str(published + n) for n in range(20)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections import Counter
@@ -15,15 +16,28 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from tests.e2e.google_accounts import GoogleAccounts, running_google
 
 from longcall.cli.stack import LocalStack
 from longcall.cli.stack.ports import free_ports
+from longcall.contract import JsonValue
 
 HERE = Path(__file__).parent
 PROJECT = "tests"
-ARTICLE_PORT, COMMAND_PORT = free_ports(2)
+ARTICLE_PORT, COMMAND_PORT, LOCKED_PORT = free_ports(3)
+CALLS_CONNECTION: dict[str, JsonValue] = {
+    "conn_type": "longcall",
+    "password": "a-signing-secret-of-the-tests",
+    "extra": json.dumps({"topic": "reports", "http_conn_id": "locked", "signing": "required"}),
+}
 
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each look at a run buries what failed
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[GoogleAccounts]:
+    with running_google() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +47,7 @@ def paused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(paused_folder: Path) -> Iterator[LocalStack]:
+def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
     environment = {
         "PAUSED_FOLDER": str(paused_folder),
         "CANCELLATIONS": str(paused_folder / "cancellations"),
@@ -41,6 +55,17 @@ def stack(paused_folder: Path) -> Iterator[LocalStack]:
         "AIRFLOW_CONN_SERVICE": "{service_url}",
         "AIRFLOW_CONN_ARTICLE": f"http://127.0.0.1:{ARTICLE_PORT}",
         "AIRFLOW_CONN_COMMAND": f"http://127.0.0.1:{COMMAND_PORT}",
+        "AIRFLOW_CONN_LOCKED": json.dumps(
+            {
+                "conn_type": "http",
+                "host": f"http://127.0.0.1:{LOCKED_PORT}",
+                "extra": {"auth": "google-id-token"},
+            }
+        ),
+        "AIRFLOW_CONN_CALLS": json.dumps(CALLS_CONNECTION),
+        "GCE_METADATA_HOST": google.address,
+        "GCE_METADATA_IP": google.address,
+        "CLOUDSDK_CONFIG": str(HERE),  # there is nothing of gcloud
         "AIRFLOW_CONN_BAD_URL": "http://no%20such%20host",
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", '
         '"extra": {"is_anonymous": true, "project": "tests"}}',
@@ -54,6 +79,7 @@ def stack(paused_folder: Path) -> Iterator[LocalStack]:
         topic="reports",
         env=environment,
         airflow_config={
+            "CORE__TEST_CONNECTION": "Enabled",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",

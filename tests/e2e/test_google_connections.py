@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import subprocess
@@ -10,18 +9,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.pubsub_v1.types import Subscription
 from tests.e2e.google_accounts import GoogleAccounts, running_google
 from tests.e2e.processes import WAIT_S
+from tests.e2e.self_signed import self_signed
 
 from longcall.airflow.connections import PubSubAccess, find_access, resolve_project
 from longcall.airflow.route import PubSubRoute
@@ -49,25 +44,7 @@ class SecurePubSub:
 
 @pytest.fixture
 def pubsub(tmp_path: Path) -> Iterator[SecurePubSub]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
+    pem, certificate = self_signed()
     trusted = tmp_path / "roots.pem"
     trusted.write_bytes(certificate)
     server = grpc.server(ThreadPoolExecutor(2))

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlencode
 
+from longcall.airflow.connections import find_longcall_connection
 from longcall.airflow.record import ServicePath
+from longcall.airflow.settings import InboxChoice, settle_service
 from longcall.airflow.version_compat import BaseOperator, Context, determine_kwargs
-from longcall.client import CallAddress, PerCallInbox, ResultAccess, SharedInbox, StartAttempts
-from longcall.contract import ContractError, JsonValue, resource_path
+from longcall.client import ResultAccess, StartAttempts
+from longcall.contract import ContractError, JsonValue
 
 if TYPE_CHECKING:
     from requests import Response
 
 __all__ = [
     "InboxArguments",
-    "InboxChoice",
     "ResultArguments",
     "StartArguments",
     "StartRequest",
@@ -33,46 +34,6 @@ __all__ = [
 
 _FIRST_RETRY_S: Final = 0.5
 _Returned = TypeVar("_Returned")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxChoice:
-    """Where the answer shall arrive.
-
-    Attributes:
-        topic: where the service publishes, as a path or an id.
-        project_id: None: the connection's or the environment's.
-        gcp_conn_id: the Google connection.
-        inbox_policy: `per_call` or `shared`.
-        inbox: name of the shared inbox.
-    """
-
-    topic: str
-    project_id: str | None
-    gcp_conn_id: str
-    inbox_policy: str
-    inbox: str | None
-
-    def address(self, *, project: str, labels: Mapping[str, str], token: str) -> CallAddress:
-        """Make the correlation id of a token and say which inbox it belongs to.
-
-        Raises:
-            ContractError: the topic, the policy or the shared inbox's name cannot be used.
-        """
-        topic = resource_path(self.topic, project=project, collection="topics", field="topic")
-        match self.inbox_policy, self.inbox:
-            case "per_call", None:
-                return PerCallInbox(topic=topic, labels=labels).new_call(token)
-            case "shared", str(name):
-                return SharedInbox(topic=topic, name=name, labels={}).new_call(token)
-            case "shared", None:
-                raise ContractError(
-                    "inbox", "inbox_policy='shared' needs a name that is unique to this deployment"
-                )
-            case "per_call", _:
-                raise ContractError("inbox", "only inbox_policy='shared' takes a name")
-            case policy, _:
-                raise ContractError("inbox_policy", f"{policy!r} is neither 'per_call' nor 'shared'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +49,7 @@ class StartRequest:
         timeout: how long to wait for the completion; None: as long as it takes.
         heartbeat_timeout: how long to go without a sign of life; None: as long as it takes.
         signing: `auto`, `required` or `off`.
+        secret: what the keys for its reports are derived from; None: from `fernet_key`.
         query: query parameters; None: those in `endpoint`.
         response_check: told what the service answered; false: the call is not wanted. None: any 2xx will do.
         start_attempts: how often to ask for the start, with the same id.
@@ -102,6 +64,7 @@ class StartRequest:
     timeout: timedelta | None
     heartbeat_timeout: timedelta | None
     signing: str
+    secret: str | None = field(default=None, repr=False)
     query: Mapping[str, object] | None = None
     response_check: Callable[[Response], object] | None = None
     start_attempts: int = 1
@@ -143,32 +106,46 @@ class StartRequest:
 
 
 class InboxArguments(BaseOperator):
-    """The part of an operator that makes an inbox.
+    """The part of an operator that makes an inbox. What it does not say, the `longcall` connection may say.
 
     Args:
         topic: Pub/Sub topic where the service publishes, as an id or a full path.
+        longcall_conn_id: `longcall` connection, which may name all that is here, and service and signing.
         gcp_conn_id: Google connection for Pub/Sub; not looked up while `PUBSUB_EMULATOR_HOST` is set.
+        impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
         project_id: project of the topic; default: the Google connection's.
-        inbox_policy: `per_call`: a subscription for this call alone; `shared`: one lasting subscription
-            for many calls.
+        inbox_policy: `per_call` (default): a subscription for this call alone; `shared`: one lasting
+            subscription for many calls.
         inbox: name of the shared inbox, unique to this deployment.
     """
 
-    template_fields: Sequence[str] = ("topic", "gcp_conn_id", "project_id", "inbox_policy", "inbox")
+    template_fields: Sequence[str] = (
+        "topic",
+        "longcall_conn_id",
+        "gcp_conn_id",
+        "impersonation_chain",
+        "project_id",
+        "inbox_policy",
+        "inbox",
+    )
 
     def __init__(
         self,
         *,
-        topic: str,
-        gcp_conn_id: str = "google_cloud_default",
+        topic: str | None = None,
+        longcall_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
         project_id: str | None = None,
-        inbox_policy: str = "per_call",
+        inbox_policy: str | None = None,
         inbox: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.topic = topic
+        self.longcall_conn_id = longcall_conn_id
         self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
         self.project_id = project_id
         self.inbox_policy = inbox_policy
         self.inbox = inbox
@@ -177,7 +154,9 @@ class InboxArguments(BaseOperator):
         return InboxChoice(
             topic=self.topic,
             project_id=self.project_id,
+            longcall_conn_id=self.longcall_conn_id,
             gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
             inbox_policy=self.inbox_policy,
             inbox=self.inbox,
         )
@@ -188,7 +167,7 @@ class StartArguments(BaseOperator):
 
     Args:
         endpoint: path of the service below the connection's URL.
-        http_conn_id: HTTP connection to the service.
+        http_conn_id: HTTP connection to the service; default: the `longcall` connection's, or `http_default`.
         method: HTTP method of the request.
         data: the arguments. A JSON value is sent as JSON; text as it is.
         headers: additional request headers.
@@ -204,8 +183,8 @@ class StartArguments(BaseOperator):
         heartbeat_timeout: how long to go without a sign of life of the call; then its service is asked, the
             call is cancelled, and the task's retries apply. None: as long as it takes. Services of this
             package send a heartbeat every 30 seconds.
-        signing: `auto`: reports of a service that says it signs them must be signed; `required`: a service
-            that does not is not called; `off`: any report is taken.
+        signing: `auto` (default): reports of a service that says it signs them must be signed; `required`: a
+            service that does not is not called; `off`: any report is taken.
     """
 
     template_fields: Sequence[str] = ("endpoint", "http_conn_id", "method", "data", "headers", "query")
@@ -215,7 +194,7 @@ class StartArguments(BaseOperator):
         self,
         *,
         endpoint: str | None = None,
-        http_conn_id: str = "http_default",
+        http_conn_id: str | None = None,
         method: str = "POST",
         data: JsonValue | bytes = None,
         headers: dict[str, str] | None = None,
@@ -225,7 +204,7 @@ class StartArguments(BaseOperator):
         start_retry_max: timedelta = timedelta(minutes=1),
         timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
-        signing: str = "auto",
+        signing: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -242,16 +221,24 @@ class StartArguments(BaseOperator):
         self.heartbeat_timeout = heartbeat_timeout
         self.signing = signing
 
-    def _start_request(self, context: Context, *, timeout: timedelta | None) -> StartRequest:
-        return StartRequest(
+    def _start_request(
+        self, context: Context, *, timeout: timedelta | None, longcall_conn_id: str | None = None
+    ) -> StartRequest:
+        service = settle_service(
             http_conn_id=self.http_conn_id,
+            signing=self.signing,
+            connection=find_longcall_connection(longcall_conn_id),
+        )
+        return StartRequest(
+            http_conn_id=service.http_conn_id,
             endpoint=self.endpoint,
             method=self.method,
             data=self.data,
             headers=self.headers,
             timeout=timeout,
             heartbeat_timeout=self.heartbeat_timeout,
-            signing=self.signing,
+            signing=service.signing,
+            secret=service.secret,
             query=self.query,
             response_check=with_context(self.response_check, context),
             start_attempts=self.start_attempts,

@@ -1,7 +1,8 @@
-"""From the Google connection to Pub/Sub: project, credentials, endpoint.
+"""From Airflow's connections to Pub/Sub: settings, project, credentials, endpoint.
 
-As Airflow's own Google operators read it: key, secret, configuration file, anonymous, impersonation chain,
-quota project. With `PUBSUB_EMULATOR_HOST` set, no credentials are looked up and none are asked for.
+The Google connection is read as Airflow's own operators do: key, secret, configuration file, anonymous,
+impersonation chain, quota project. With `PUBSUB_EMULATOR_HOST` set, no credentials are looked up and none
+are asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from longcall.airflow.route import PubSubRoute, checked_endpoint
+from longcall.airflow.settings import LongCallConnection, refuse_unknown
 from longcall.airflow.version_compat import AirflowException, AirflowNotFoundException, BaseHook
 from longcall.contract import ContractError
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from longcall.transport.pubsub import PubSubTransport
 
-__all__ = ["EMULATOR_VARIABLE", "PubSubAccess", "find_access", "resolve_project"]
+__all__ = ["EMULATOR_VARIABLE", "PubSubAccess", "find_access", "find_longcall_connection", "resolve_project"]
 
 EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
 _PROJECT_VARIABLES = ("GOOGLE_CLOUD_PROJECT", "GCP_PROJECT")
@@ -34,6 +36,30 @@ _REMEDIES: Final = {
     "key_secret_name": "a secret that this machine's account may read, with a service account's key in it",
 }
 """Fields of the Google connection that can be wrong, and what would be right."""
+
+
+def find_longcall_connection(conn_id: str | None, *, strict: bool = False) -> LongCallConnection:
+    """Return what a `longcall` connection says; None: no connection, which says nothing.
+
+    Args:
+        conn_id: the connection.
+        strict: refuse a field that is none; a task leaves it to a newer version.
+
+    Raises:
+        AirflowNotFoundException: there is no such connection.
+        ContractError: it is of another type, or one of its fields cannot be used.
+    """
+    if not conn_id:
+        return LongCallConnection()
+    connection = BaseHook.get_connection(conn_id)
+    if connection.conn_type != "longcall":
+        raise ContractError(
+            "longcall_conn_id",
+            f"{conn_id!r} is a connection of type {connection.conn_type!r}, not 'longcall'",
+        )
+    if strict:
+        refuse_unknown(conn_id, connection.extra_dejson)
+    return LongCallConnection.read(conn_id, password=connection.password, extra=connection.extra_dejson)
 
 
 def resolve_project(project_id: str | None, *, route: PubSubRoute) -> str:

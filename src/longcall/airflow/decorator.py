@@ -51,12 +51,14 @@ class DecoratedLongCallOperator(DecoratedOperator, LongCallOperator):
             raise ContractError("python_callable", "an ordinary function: the service does what takes long")
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
 
-    def _start_request(self, context: Context, *, timeout: timedelta | None) -> StartRequest:
+    def _start_request(
+        self, context: Context, *, timeout: timedelta | None, longcall_conn_id: str | None = None
+    ) -> StartRequest:
         """Call the function; a try that starts a second call calls it again."""
         context_merge(context, self.op_kwargs)
         named = determine_kwargs(self.python_callable, self.op_args, context)
         self.data = self.python_callable(*self.op_args, **named)
-        return super()._start_request(context, timeout=timeout)
+        return super()._start_request(context, timeout=timeout, longcall_conn_id=longcall_conn_id)
 
 
 def long_call_task(

@@ -56,7 +56,7 @@ def airflow_errors() -> Iterator[None]:
     except AirflowNotFoundException as error:
         raise AirflowFailException(
             f"{error}: create it with `airflow connections add`, or name one that exists "
-            "in http_conn_id or gcp_conn_id"
+            "in http_conn_id, gcp_conn_id or longcall_conn_id"
         ) from error
 
 

@@ -22,10 +22,15 @@ def deployment_name() -> str:
     return derived_token(secret, "deployment")[:16] if secret else ""
 
 
-def signing_key(correlation_id: str) -> SigningKey | None:
-    """Return the key for a call's reports; None: the deployment has no `fernet_key` to derive one from."""
-    secret = fernet_key()
-    return SigningKey.derived(secret, correlation_id) if secret else None
+def signing_key(correlation_id: str, *, secret: str | None = None) -> SigningKey | None:
+    """Return the key for a call's reports; None: the deployment has nothing to derive one from.
+
+    Args:
+        correlation_id: the call.
+        secret: of its `longcall` connection; None: the deployment's `fernet_key`.
+    """
+    material = secret.encode() if secret else fernet_key()
+    return SigningKey.derived(material, correlation_id) if material else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

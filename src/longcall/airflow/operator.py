@@ -100,7 +100,11 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
 
     def _start(self, context: Context, number: int) -> tuple[CallRecord, Completion | None]:
         tries = TaskTry.of(context).tries
-        request = self._start_request(context, timeout=self.timeout or self.execution_timeout)
+        request = self._start_request(
+            context,
+            timeout=self.timeout or self.execution_timeout,
+            longcall_conn_id=self.longcall_conn_id,
+        )
         while True:
             record = self._record = prepare(
                 self._inbox_choice(), context, number=number, service=request.service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longcall import __version__
+from longcall.airflow.connection_form import conn_fields, field_behaviour
 
 __all__ = ["get_provider_info"]
 
@@ -58,6 +59,18 @@ def get_provider_info() -> dict[str, object]:
                 },
             }
         },
+        "hooks": [{"integration-name": "longcall", "python-modules": ["longcall.airflow.hook"]}],
+        "connection-types": [
+            {
+                "connection-type": "longcall",
+                "hook-class-name": "longcall.airflow.hook.LongCallHook",
+                "hook-name": "longcall",
+                "conn-fields": conn_fields(),
+                "ui-field-behaviour": {
+                    name.replace("_", "-"): value for name, value in field_behaviour().items()
+                },
+            }
+        ],
         "extra-links": ["longcall.airflow.link.CallLink"],
         "triggers": [
             {

@@ -46,6 +46,7 @@ class CallRecord:
         gcp_conn_id: the Google connection; not looked up when the Pub/Sub emulator is in use.
         impersonation_chain: service accounts that lead to the one that uses Pub/Sub; empty: the connection's.
         pubsub_endpoint: of Pub/Sub; None: the connection's, or Google's own.
+        longcall_conn_id: the `longcall` connection; empty: none.
         http_conn_id: the connection to the service, for cancelling.
         location: URL of the status resource; empty before the start and for a bare service.
         accepted_ms: how long the service took to accept; 0 before the start.
@@ -69,6 +70,7 @@ class CallRecord:
     gcp_conn_id: str
     impersonation_chain: tuple[str, ...] = ()
     pubsub_endpoint: str | None = None
+    longcall_conn_id: str = ""
     http_conn_id: str = ""
     location: str = ""
     accepted_ms: int = 0

@@ -7,15 +7,17 @@ one stream for each distinct inbox. The last one to leave closes it.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from asgiref.sync import sync_to_async
 
-from longcall.airflow.connections import find_access
+from longcall.airflow.connections import find_access, find_longcall_connection
 from longcall.airflow.metrics import count_set_aside, gauge_waits
 from longcall.airflow.route import PubSubRoute
 from longcall.airflow.version_compat import longcall_setting
@@ -26,13 +28,32 @@ from longcall.transport.port import Transport
 __all__ = ["SharedRouter", "router_config", "shared_router"]
 
 
+_SECRET_KEPT_S: Final = 10.0
+
+
 @dataclass(slots=True)
 class SharedRouter:
-    """A router, its connection, and how many waits use them."""
+    """A router, its connection, how many waits use them, and the secrets that they verify reports with."""
 
     router: Router
     transport: Transport
     users: int = 0
+    _secrets: dict[str, tuple[str | None, float]] = field(default_factory=dict, repr=False)
+
+    async def secret(self, longcall_conn_id: str) -> str | None:
+        """Return the signing secret of a `longcall` connection; None: it has none.
+
+        It is looked up every ten seconds at most, since a triggerer may begin thousands of waits at once.
+
+        Raises:
+            AirflowNotFoundException: the connection does not exist.
+            ContractError: it cannot be used.
+        """
+        secret, until_s = self._secrets.get(longcall_conn_id, (None, 0.0))
+        if time.monotonic() >= until_s:
+            secret = (await sync_to_async(find_longcall_connection)(longcall_conn_id)).secret
+            self._secrets[longcall_conn_id] = secret, time.monotonic() + _SECRET_KEPT_S
+        return secret
 
 
 _routers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PubSubRoute, SharedRouter]] = (

@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 from longcall._core.errors import LongcallError
 from longcall.airflow.arguments import ResultArguments
 from longcall.airflow.completion import result_for_xcom, status_report
+from longcall.airflow.connections import find_longcall_connection
 from longcall.airflow.errors import airflow_errors
+from longcall.airflow.settings import settle_service
 from longcall.airflow.status_trigger import StatusTrigger, ended_status
 from longcall.airflow.steps import HOLD_BACK_S
 from longcall.airflow.version_compat import (
@@ -41,11 +43,19 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
     Args:
         call: the call, as the XCom `longcall_call` of its task holds it, as JSON or as text.
         location: URL of the status resource, where there is no such XCom; or its path.
-        http_conn_id: HTTP connection to the service; default: the one in `call`, then `http_default`.
+        http_conn_id: HTTP connection to the service; default: the one in `call`, then that of the `longcall`
+            connection, then `http_default`.
+        longcall_conn_id: `longcall` connection.
         deferrable: look from the triggerer. False: from a worker, in `mode` `poke` or `reschedule`.
     """
 
-    template_fields: Sequence[str] = (*ResultArguments.template_fields, "call", "location", "http_conn_id")
+    template_fields: Sequence[str] = (
+        *ResultArguments.template_fields,
+        "call",
+        "location",
+        "http_conn_id",
+        "longcall_conn_id",
+    )
 
     def __init__(
         self,
@@ -53,6 +63,7 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
         call: XComArg | Mapping[str, JsonValue] | str | None = None,
         location: str | None = None,
         http_conn_id: str | None = None,
+        longcall_conn_id: str | None = None,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -60,6 +71,7 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
         self.call = call
         self.location = location
         self.http_conn_id = http_conn_id
+        self.longcall_conn_id = longcall_conn_id
         self.deferrable = deferrable
         if deferrable and (self.mode != "poke" or self.exponential_backoff or self.silent_fail):
             raise ContractError(
@@ -131,7 +143,12 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
                 "call" if self.call else "location",
                 "names no status resource: wait in the call's inbox, with WaitForCompletionOperator",
             )
-        return self.http_conn_id or str(call.get("http_conn_id") or "http_default"), location
+        service = settle_service(
+            http_conn_id=self.http_conn_id or str(call.get("http_conn_id") or ""),
+            signing=None,
+            connection=find_longcall_connection(self.longcall_conn_id),
+        )
+        return service.http_conn_id, location
 
 
 def _record(call: object) -> Mapping[str, JsonValue]:

@@ -150,6 +150,16 @@ class ServiceHook:
             return location
         return self._hook("GET").url_from_endpoint("").rstrip("/") + location
 
+    def ask(self, path: str, *, timeout_s: float = _TIMEOUT_S) -> int:
+        """Return the HTTP status that the service answers to a GET.
+
+        Raises:
+            CallUnreachable: no answer; its cause is what `requests` says.
+            LoginFailed: there is no login.
+            ContractError: the connection cannot be used.
+        """
+        return self._send("GET", path, b"", {}, timeout_s=timeout_s).status_code
+
     def _path_of(self, location: str) -> str | None:
         """Return what comes after the connection's URL; None: it is another's, not to be sent credentials."""
         base = self._hook("GET").url_from_endpoint("").rstrip("/")

@@ -12,24 +12,24 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import cast, get_args
+from typing import cast
 
 from longcall._core.errors import LongcallError
 from longcall.airflow import metrics
-from longcall.airflow.arguments import InboxChoice, StartRequest
+from longcall.airflow.arguments import StartRequest
 from longcall.airflow.cleanup import abandon, drop_inbox
 from longcall.airflow.completion import completion_key, result_for_xcom, status_report, stored_report
-from longcall.airflow.connections import find_access, resolve_project
+from longcall.airflow.connections import find_access, find_longcall_connection, resolve_project
 from longcall.airflow.errors import AnswerRejected, WaitFailed
 from longcall.airflow.identity import TaskTry, deployment_name, signing_key
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord, ServicePath
-from longcall.airflow.route import PubSubRoute
 from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
+from longcall.airflow.settings import InboxChoice, settle_inbox
 from longcall.airflow.tracing import link_to_service, outgoing_traceparent
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
 from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
-from longcall.client import CallError, CallTimeout, ResultAccess, Signing
+from longcall.client import CallError, CallTimeout, ResultAccess
 from longcall.client.labels import InboxOwner, created_label
 from longcall.contract import (
     CallRequest,
@@ -98,10 +98,12 @@ def prepare(
     Raises:
         ContractError, TransportError: nothing is left behind.
     """
-    project = resolve_project(choice.project_id, route=PubSubRoute(choice.gcp_conn_id))
+    settings = settle_inbox(choice, find_longcall_connection(choice.longcall_conn_id))
+    route = settings.route
+    project = resolve_project(settings.project_id, route=route)
     labels = _labels(context, service, context["ti"].task_id if waits is None else waits)
-    address = choice.address(project=project, labels=labels, token=TaskTry.of(context).token(number))
-    with InboxAdmin(find_access(PubSubRoute(choice.gcp_conn_id))) as inboxes:
+    address = settings.address(project=project, labels=labels, token=TaskTry.of(context).token(number))
+    with InboxAdmin(find_access(route)) as inboxes:
         inboxes.create(address.inbox)
     log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
     return CallRecord(
@@ -109,7 +111,10 @@ def prepare(
         inbox=address.inbox.name,
         lasting=address.lasting,
         project_id=project,
-        gcp_conn_id=choice.gcp_conn_id,
+        gcp_conn_id=route.gcp_conn_id,
+        impersonation_chain=route.impersonation_chain,
+        pubsub_endpoint=route.endpoint,
+        longcall_conn_id=choice.longcall_conn_id or "",
         number=number,
     ).aimed(service)
 
@@ -138,7 +143,7 @@ def start(record: CallRecord, request: StartRequest, context: Context) -> tuple[
     Raises:
         CallRefused, CallUnreachable, ContractError: as `ServiceHook.start` has them.
     """
-    keys = _signing_keys(record, request.signing)
+    keys = _signing_keys(record, request)
     body, content_type = encode_arguments(request.data, request.headers)
     deadline_s = time.time() + request.timeout.total_seconds() if request.timeout else None
     call = CallRequest(
@@ -298,12 +303,14 @@ def _load_completion(context: Context, correlid: str) -> JsonValue:
     raise WaitFailed("the triggerer has not stored the completion: see its log", retryable=True)
 
 
-def _signing_keys(record: CallRecord, signing: str) -> tuple[SigningKey, ...]:
-    if signing not in get_args(Signing):
-        raise ContractError("signing", f"one of {', '.join(get_args(Signing))}, not {signing!r}")
-    key = None if signing == "off" else signing_key(record.correlid)
-    if key is None and signing == "required":
-        raise ContractError("signing", "needs [core] fernet_key, the same on workers and triggerers")
+def _signing_keys(record: CallRecord, request: StartRequest) -> tuple[SigningKey, ...]:
+    key = None if request.signing == "off" else signing_key(record.correlid, secret=request.secret)
+    if key is None and request.signing == "required":
+        raise ContractError(
+            "signing",
+            "needs a secret: [core] fernet_key, the same on workers and triggerers, or the password of "
+            "the longcall connection",
+        )
     return () if key is None else (key,)
 
 

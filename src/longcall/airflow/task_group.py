@@ -7,11 +7,13 @@ from typing import Any, Final, NoReturn
 
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, take_arguments
 from longcall.airflow.cleanup import abandon, check_still_wanted, delete_inbox, give_up, undo_start
+from longcall.airflow.connections import find_longcall_connection
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
 from longcall.airflow.killing import KillGuard
 from longcall.airflow.link import CallLink
 from longcall.airflow.record import CallRecord, ServicePath
+from longcall.airflow.settings import settle_service
 from longcall.airflow.steps import (
     check_start,
     completion_trigger,
@@ -43,7 +45,7 @@ class CreateInboxOperator(InboxArguments):
     Args:
         waits: id of the task that will wait for the call, for sweeps to go by; None: they leave it alone.
         http_conn_id: as of step 2, and
-        endpoint: too: where a sweep looks for the call.
+        endpoint: too: where a sweep looks for the call. Without `waits` there is none, and no default.
     """
 
     template_fields: Sequence[str] = (*InboxArguments.template_fields, "http_conn_id", "endpoint")
@@ -52,7 +54,7 @@ class CreateInboxOperator(InboxArguments):
         self,
         *,
         waits: str | None = None,
-        http_conn_id: str = "",
+        http_conn_id: str | None = None,
         endpoint: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -63,9 +65,18 @@ class CreateInboxOperator(InboxArguments):
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call as JSON."""
-        service = ServicePath.of(self.http_conn_id, self.endpoint)
         with airflow_errors():
+            service = ServicePath.of(self._http_conn_id(), self.endpoint)
             return prepare(self._inbox_choice(), context, service=service, waits=self.waits or "").to_json()
+
+    def _http_conn_id(self) -> str:
+        """Return the connection that step 2 will use; empty: not known."""
+        if not (self.waits or self.http_conn_id or self.longcall_conn_id):
+            return ""
+        connection = find_longcall_connection(self.longcall_conn_id)
+        return settle_service(
+            http_conn_id=self.http_conn_id, signing=None, connection=connection
+        ).http_conn_id
 
 
 class StartCallOperator(StartArguments):
@@ -81,8 +92,11 @@ class StartCallOperator(StartArguments):
     def execute(self, context: Context) -> dict[str, JsonValue]:
         """Return the call, which now knows its status resource."""
         with airflow_errors():
-            request = self._start_request(context, timeout=self.timeout)
-            record = CallRecord.from_json(self.call).aimed(request.service)
+            record = CallRecord.from_json(self.call)
+            request = self._start_request(
+                context, timeout=self.timeout, longcall_conn_id=record.longcall_conn_id
+            )
+            record = record.aimed(request.service)
             try:
                 with self._kills:
                     record, started = start(record, request, context)
@@ -172,7 +186,7 @@ class LongCallTaskGroup(TaskGroup):
             create = CreateInboxOperator(
                 task_id="create_subscription",
                 waits=self.child_id("wait_for_completion"),  # type: ignore[no-untyped-call] # has no hints
-                http_conn_id=request.get("http_conn_id", "http_default"),
+                http_conn_id=request.get("http_conn_id"),
                 endpoint=request.get("endpoint"),
                 **inbox,
             )

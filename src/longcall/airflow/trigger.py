@@ -280,7 +280,7 @@ class CompletionTrigger(BaseTrigger):
             correlation_id=record.correlid,
             ask=functools.partial(self._ask, record),
             patience=self._patience(record),
-            signing_keys=_signing_keys(record),
+            signing_keys=await _signing_keys(shared, record),
         )
         while True:
             news = await watch.next()
@@ -342,11 +342,13 @@ async def _finished(task: asyncio.Task[None]) -> None:
         raise
 
 
-def _signing_keys(record: CallRecord) -> tuple[SigningKey, ...]:
-    key = signing_key(record.correlid) if record.is_signed else None
-    if record.is_signed and key is None:
+async def _signing_keys(shared: SharedRouter, record: CallRecord) -> tuple[SigningKey, ...]:
+    if not record.is_signed:
+        return ()
+    key = signing_key(record.correlid, secret=await shared.secret(record.longcall_conn_id))
+    if key is None:
         raise ContractError("fernet_key", "missing here: the triggerer needs the same as the workers")
-    return () if key is None else (key,)
+    return (key,)
 
 
 def _seconds_until(deadline_s: float | None) -> float | None:

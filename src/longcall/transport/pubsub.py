@@ -174,6 +174,14 @@ class PubSubTransport:
             return True
         return False
 
+    async def granted(self, inbox: str, permissions: Sequence[str]) -> frozenset[str]:
+        """Return which of these IAM permissions the credentials have on an inbox."""
+        with translated(inbox, missing=InboxNotFound):
+            answer = await self._subscriber_client().test_iam_permissions(
+                request={"resource": inbox, "permissions": list(permissions)}, timeout=_TIMEOUT_S
+            )
+        return frozenset(answer.permissions)
+
     async def delete_inbox(self, name: str) -> None:
         """Delete the subscription; see `Transport.delete_inbox`."""
         with translated(name), suppress(NotFound):

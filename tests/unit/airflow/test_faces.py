@@ -27,7 +27,9 @@ SERIALIZATION: Any = getattr(serialized_objects, "DagSerialization", None) or se
 
 INBOX: dict[str, Any] = {
     "topic": "reports",
+    "longcall_conn_id": "longcall",
     "gcp_conn_id": "google",
+    "impersonation_chain": ["a@project.iam.gserviceaccount.com"],
     "project_id": "a-project",
     "inbox_policy": "shared",
     "inbox": "answers",

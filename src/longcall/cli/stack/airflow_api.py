@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -230,6 +230,11 @@ class AirflowApi:
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
         log = self._json("GET", f"{path}?map_index={map_index}&full_content=true")
         return "\n".join(_log_line(event) for event in _list(log["content"]))
+
+    def test_connection(self, conn_id: str, fields: Mapping[str, JsonValue]) -> tuple[bool, str]:
+        """Press the Test button of a connection's form, if Airflow has one; return what it says."""
+        answer = self._json("POST", "/connections/test", {"connection_id": conn_id, **fields})
+        return bool(answer["status"]), str(answer["message"])
 
     def slots(self) -> Slots:
         """Return how the default pool is used at this moment."""

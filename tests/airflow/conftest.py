@@ -82,9 +82,9 @@ def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
             "CORE__TEST_CONNECTION": "Enabled",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
-            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         },
     ) as running:

@@ -11,6 +11,7 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ IN_TRIGGER = (
     "while the trigger waits",
     "received, before it is stored",
     "stored, before the inbox is deleted",
-    "inbox deleted, before the event",
+    "stored, before the event",
 )
 _WAITS_A_WHILE_S = 0.5
 
@@ -69,14 +70,14 @@ class PausingTrigger(CompletionTrigger):
         return "pausing.PausingTrigger", {**arguments, "key": self.key, "at": self.at}
 
     async def run(self) -> AsyncIterator[Any]:
-        events = super().run()
         await self._at("before the trigger listens")
         waiting = asyncio.create_task(self._pause_while_waiting())
-        try:
-            async for event in events:
-                yield event
-        finally:
-            waiting.cancel()
+        async with aclosing(super().run()) as events:
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                waiting.cancel()
 
     async def _at(self, instant: str) -> None:
         if instant == self.at:
@@ -96,7 +97,9 @@ class PausingTrigger(CompletionTrigger):
         return await super()._delete_inbox(*args)
 
     async def _hold_back(self) -> None:
-        await self._at("inbox deleted, before the event")
+        while not self._has_arrived:  # noqa: ASYNC110 # the product has no event for it
+            await asyncio.sleep(0.02)
+        await self._at("stored, before the event")
         await super()._hold_back()
 
 

@@ -49,7 +49,7 @@ def tries(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, int]:
     return {task.task_id: task.try_number for task in stack.airflow.task_instances(dag_id, run_id)}
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 180.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"never: {what}"

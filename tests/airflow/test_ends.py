@@ -7,10 +7,17 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from tests.airflow.runs import call_of, calls_at_the_service, state_at_the_service, succeed, wait_until
+from tests.airflow.runs import (
+    call_of,
+    calls_at_the_service,
+    state_at_the_service,
+    succeed,
+    wait_until,
+)
 
 from longcall.cli.stack import LocalStack
 from longcall.cli.stack.guard import descendants_of, processes
@@ -100,21 +107,22 @@ def test_every_way_to_end_cancels_the_call_once_and_leaves_no_inbox(
     assert set(calls.values()) == {"cancelled"}
     new = cancellations() - asked
     assert {correlid: new[correlid] for correlid in calls} == dict.fromkeys(calls, 1)
+    assert "within the timeout" in stack.airflow.task_log("times_out", runs["timeout"], CALL)
 
 
-def test_service_that_is_away_for_a_moment_is_asked_again(
+def test_service_that_does_not_answer_for_a_moment_is_asked_again(
     stack: LocalStack, subscriptions: Subscriptions, cancellations: Count
 ) -> None:
     before = subscriptions.names()
     run_id = stack.airflow.trigger("forever")
     wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")
     call = call_of(stack, "forever", run_id)
+    again = f"Call {call['correlid']} is not cancelled yet; again in"
+    log = stack.logs_dir / "triggerer.log"
 
-    stack.kill_component("service")
-    stack.airflow.patch_task("forever", run_id, CALL, new_state="failed")
-    says = "and so its call"
-    wait_until(lambda: says in stack.airflow.task_log("forever", run_id, CALL), "the trigger ends the call")
-    stack.restart_component("service")
+    with standing_still(stack, "service"):
+        stack.airflow.patch_task("forever", run_id, CALL, new_state="failed")
+        wait_until(lambda: again in log.read_text(), "the trigger has asked in vain")
 
     wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
     wait_until(lambda: state_at_the_service(call) == "cancelled", "the call is cancelled")
@@ -152,7 +160,8 @@ def test_trigger_that_moves_to_another_triggerer_leaves_the_call_alone(
         return stack.airflow.task_log("forever", run_id, CALL)
 
     start_second_triggerer()
-    stop_and_go(stack, "triggerer", until=lambda: log().count(waits) == 2)
+    with standing_still(stack, "triggerer"):
+        wait_until(lambda: log().count(waits) == 2, "the second has taken over")
     wait_until(lambda: "has moved to another triggerer" in log(), "the first learns of it")
 
     assert state_at_the_service(call) in {"accepted", "running"}
@@ -164,16 +173,27 @@ def test_trigger_that_moves_to_another_triggerer_leaves_the_call_alone(
     assert cancellations()[call["correlid"]] == 1
 
 
-def stop_and_go(stack: LocalStack, name: str, *, until: Callable[[], bool]) -> None:
-    """Let a component stand still until something is true."""
+@contextmanager
+def standing_still(stack: LocalStack, name: str) -> Iterator[None]:
+    """Let a component stand still."""
     pids = descendants_of(stack.components[name].pid, processes())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(until, "another has taken over")
+        yield
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def killed(stack: LocalStack, name: str) -> Iterator[None]:
+    """Do without a component."""
+    stack.kill_component(name)
+    try:
+        yield
+    finally:
+        stack.restart_component(name)
 
 
 def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
@@ -187,12 +207,11 @@ def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
         wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")  # noqa: B023 # at once
     calls = {run_id: call_of(stack, "forever", run_id)["correlid"] for run_id in (awaited, ended)}
     calls[died] = call_of(stack, "dies_for_good", died)["correlid"]
-    stack.kill_component("triggerer")
-    stack.airflow.patch_task("forever", ended, CALL, new_state="failed")
-    assert stack.airflow.wait_for_run("dies_for_good", died).state == "failed"
-    assert subscriptions.names() - before == set(calls.values())
-
-    swept = stack.airflow.xcom("sweep", succeed(stack, "sweep"), "sweep")
+    with killed(stack, "triggerer"):
+        stack.airflow.patch_task("forever", ended, CALL, new_state="failed")
+        assert stack.airflow.wait_for_run("dies_for_good", died).state == "failed"
+        assert subscriptions.names() - before == set(calls.values())
+        swept = stack.airflow.xcom("sweep", succeed(stack, "sweep"), "sweep")
 
     assert isinstance(swept, dict)
     assert set(swept["swept"]) == {calls[ended], calls[died]}
@@ -200,6 +219,5 @@ def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
     assert subscriptions.names() - before == {calls[awaited]}
     assert {cancellations()[calls[run_id]] for run_id in (ended, died)} == {1}
     assert cancellations()[calls[awaited]] == 0
-    stack.restart_component("triggerer")
     stack.airflow.patch_task("forever", awaited, CALL, new_state="failed")
     wait_until(lambda: subscriptions.names() == before, "the triggerer ends the last one")

@@ -79,7 +79,7 @@ def test_completion_of_a_cleared_call_resumes_nobody_and_is_told_of(
 ) -> None:
     """It arrives, and before Airflow hears of it a user clears the task."""
     before = subscriptions.names()
-    run_id = stack.airflow.trigger("paused", {"pauses": ["inbox deleted, before the event"]})
+    run_id = stack.airflow.trigger("paused", {"pauses": ["stored, before the event"]})
     wait_until((paused_folder / f"{run_id}-0").exists, "the completion has arrived")
     old = stack.airflow.xcom("paused", run_id, "call", key="longcall_call", map_index=0)
     assert isinstance(old, dict)

@@ -6,6 +6,7 @@ Who cannot reach the service leaves the inbox: a sweep finds the call by it.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
 from longcall._core.errors import LongcallError
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 _ENDED: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "restarting"})
 """States in which the task is not this try's any more."""
+_INBOX_PATIENCE_S: Final = 60.0
+"""How long a worker goes on when Pub/Sub is away, beyond the ten seconds of each request."""
+_INBOX_PAUSE_S: Final = 1.0
 
 
 def check_still_wanted(context: Context) -> None:
@@ -88,12 +92,20 @@ def give_up(
         drop_inbox(record)
 
 
-def drop_inbox(record: CallRecord) -> None:
-    """Delete the call's own inbox, or log that it is left to expire."""
-    try:
-        delete_inbox(record)
-    except LongcallError as error:
-        log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+def drop_inbox(record: CallRecord, *, patience_s: float = _INBOX_PATIENCE_S) -> None:
+    """Delete the call's own inbox; while Pub/Sub is away, try again. Log when it is left to expire."""
+    end_s = time.monotonic() + patience_s
+    while True:
+        try:
+            delete_inbox(record)
+        except LongcallError as error:
+            if not error.retryable or time.monotonic() >= end_s:
+                log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+                return
+            log.info("Inbox %s is not deleted yet: %s", record.inbox, error)
+            time.sleep(_INBOX_PAUSE_S)
+        else:
+            return
 
 
 def delete_inbox(record: CallRecord) -> None:

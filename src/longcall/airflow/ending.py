@@ -21,7 +21,7 @@ __all__ = ["PATIENCE_S", "Ending", "end_call"]
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 15.0
+PATIENCE_S: Final = 20.0
 """How long to go on asking a service that does not answer. Airflow gives a trigger's `on_kill` 30 s."""
 _REQUEST_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.2
@@ -64,6 +64,7 @@ def end_call(record: CallRecord, *, patience_s: float = PATIENCE_S, is_under_way
             if time.monotonic() + pause_s > end_s:
                 log.warning("Call %s could not be cancelled: %s", record.correlid, error)
                 return Ending.NOT_KNOWN if is_early else Ending.UNREACHED
+            log.info("Call %s is not cancelled yet; again in %.1f s: %s", record.correlid, pause_s, error)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

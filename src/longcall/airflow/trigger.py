@@ -157,7 +157,7 @@ class CompletionTrigger(BaseTrigger):
             return False
         if not record.lasting:
             async with shared_router(record.route) as shared:
-                await self._delete_inbox(shared.transport, record)
+                return await self._delete_inbox(shared.transport, record)
         return True
 
     async def _still_awaited(self, record: CallRecord) -> bool:

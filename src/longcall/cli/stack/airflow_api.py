@@ -23,6 +23,7 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _POLL_INTERVAL_S = 0.2
 _PAGE = 100
 _LOG_LINES = 15
+_MAX_BUSY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +288,7 @@ class AirflowApi:
             self._token = self._log_in()
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
-            response = self._http.request(method, f"/api/v2{path}", json=body, headers=headers)
+            response = self._ask(method, f"/api/v2{path}", body, headers)
         except httpx2.TransportError as error:
             self._check()
             raise StackError(
@@ -301,6 +302,16 @@ class AirflowApi:
             )
         answer: dict[str, JsonValue] = response.json()
         return answer
+
+    def _ask(
+        self, method: str, path: str, body: dict[str, JsonValue] | None, headers: Mapping[str, str]
+    ) -> httpx2.Response:
+        """Send a request; again when SQLite was busy for five seconds, so that it changed nothing."""
+        for _ in range(_MAX_BUSY):
+            response = self._http.request(method, path, json=body, headers=headers)
+            if response.status_code != 500 or "Database error" not in response.text:
+                break
+        return response
 
     def _log_in(self) -> str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
@@ -25,7 +26,9 @@ async def transport(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PubSubTran
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
         connected = PubSubTransport(emulator_host=host)
         await connected.create_topic(TOPIC)
-        await connected.create_inbox(ServiceCompletionsTrigger(**WATCHED)._watched().inbox(project="tests"))
+        await connected.create_inbox(
+            ServiceCompletionsTrigger(**WATCHED)._watched().inbox(project="tests", topic=WATCHED["topic"])
+        )
         yield connected
         await connected.aclose()
 
@@ -78,6 +81,19 @@ async def test_completion_whose_event_may_not_be_stored_comes_again(transport: P
         completion, ack_id = await anext(completions)
         assert completion["correlid"] == "lc-2"
     await producer.aclose()
+
+
+async def test_connection_says_what_to_watch(
+    transport: PubSubTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"conn_type": "longcall", "extra": {"topic": "reports", "project": "tests"}}
+    monkeypatch.setenv("AIRFLOW_CONN_CALLS", json.dumps(said))
+    await publish(transport, "lc-1")
+
+    trigger = ServiceCompletionsTrigger(subscription="watcher", longcall_conn_id="calls")
+    events = cast("AsyncGenerator[Any, None]", trigger.run())
+    async with asyncio.timeout(60), aclosing(events):
+        assert (await anext(events)).payload["correlid"] == "lc-1"
 
 
 def _outcome(*, acked: int, failed: int) -> Any:

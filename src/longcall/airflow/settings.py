@@ -24,6 +24,7 @@ __all__ = [
     "ServiceSettings",
     "refuse_unknown",
     "settle_inbox",
+    "settle_route",
     "settle_service",
 ]
 
@@ -184,17 +185,25 @@ def settle_inbox(choice: InboxChoice, connection: LongCallConnection) -> InboxSe
         )
     policy = choice.inbox_policy or connection.inbox_policy or INBOX_POLICIES[0]
     inbox = choice.inbox or (connection.inbox if policy == "shared" else None)
-    chain = accounts_in(choice.impersonation_chain) or connection.impersonation_chain
     return InboxSettings(
         topic=topic,
         project_id=choice.project_id or connection.project_id,
-        route=PubSubRoute(
-            choice.gcp_conn_id or connection.gcp_conn_id or DEFAULT_GCP_CONN_ID,
-            chain,
-            connection.pubsub_endpoint,
-        ),
+        route=settle_route(choice, connection),
         inbox_policy=policy,
         inbox=inbox or None,
+    )
+
+
+def settle_route(choice: InboxChoice, connection: LongCallConnection) -> PubSubRoute:
+    """Return the way to Pub/Sub that the task says, else the connection, else the default.
+
+    Raises:
+        ContractError: the impersonation chain is none.
+    """
+    return PubSubRoute(
+        choice.gcp_conn_id or connection.gcp_conn_id or DEFAULT_GCP_CONN_ID,
+        accounts_in(choice.impersonation_chain) or connection.impersonation_chain,
+        connection.pubsub_endpoint,
     )
 
 

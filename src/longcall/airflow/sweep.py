@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from longcall._core.errors import LongcallError
-from longcall.airflow.connections import find_access, resolve_project
+from longcall.airflow.connections import find_access, find_longcall_connection, resolve_project
 from longcall.airflow.ending import Ending, end_call
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import deployment_name
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
-from longcall.airflow.route import PubSubRoute
+from longcall.airflow.settings import InboxChoice, settle_route
 from longcall.airflow.version_compat import BaseOperator, Context, run_exists, task_state
 from longcall.client.labels import InboxOwner, created_time
 from longcall.contract import ContractError, JsonValue, resource_id
@@ -51,25 +51,31 @@ class LongCallSweepOperator(BaseOperator):
     `{"awaited": 3, "swept": ["lc-…"], "left": ["lc-…"]}`; the next run tries again what is left.
 
     Args:
+        longcall_conn_id: `longcall` connection, which may name the others here.
         gcp_conn_id: Google connection for Pub/Sub.
+        impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
         project_id: project of the inboxes; default: the connection's.
         older_than: younger inboxes are left alone.
         only_look: report, and change nothing.
     """
 
-    template_fields: Sequence[str] = ("gcp_conn_id", "project_id")
+    template_fields: Sequence[str] = ("longcall_conn_id", "gcp_conn_id", "impersonation_chain", "project_id")
 
     def __init__(
         self,
         *,
-        gcp_conn_id: str = "google_cloud_default",
+        longcall_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
         project_id: str | None = None,
         older_than: timedelta = timedelta(minutes=5),
         only_look: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.longcall_conn_id = longcall_conn_id
         self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
         self.project_id = project_id
         self.older_than = older_than
         self.only_look = only_look
@@ -79,9 +85,11 @@ class LongCallSweepOperator(BaseOperator):
         swept: list[JsonValue] = []
         left: list[JsonValue] = []
         awaited = 0
-        route = PubSubRoute(self.gcp_conn_id)
         with airflow_errors():
-            project = resolve_project(self.project_id, route=route)
+            connection = find_longcall_connection(self.longcall_conn_id)
+            choice = InboxChoice(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+            route = settle_route(choice, connection)
+            project = resolve_project(self.project_id or connection.project_id, route=route)
             with InboxAdmin(find_access(route)) as inboxes:
                 for inbox, owner in self._owned(inboxes.list(project)):
                     correlid = resource_id(inbox.name)

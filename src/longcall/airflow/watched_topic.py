@@ -12,8 +12,9 @@ from typing import Final
 from asgiref.sync import sync_to_async
 
 from longcall._core.errors import LongcallError
-from longcall.airflow.connections import find_access, resolve_project
-from longcall.airflow.route import PubSubRoute
+from longcall.airflow.connection_form import INBOX_POLICIES
+from longcall.airflow.connections import find_access, find_longcall_connection, resolve_project
+from longcall.airflow.settings import InboxChoice, InboxSettings, settle_inbox
 from longcall.airflow.version_compat import AirflowException
 from longcall.client import Backoff
 from longcall.contract import (
@@ -59,22 +60,41 @@ class WatchedTopic:
     """Which completions, and where they arrive.
 
     Attributes:
-        topic: as a path or an id.
+        topic: as a path or an id; None: the `longcall` connection's.
         subscription: as a path or an id.
         project_id: None: the connection's or the environment's.
-        gcp_conn_id: the Google connection.
+        gcp_conn_id: the Google connection; None: the `longcall` connection's, or the default.
+        longcall_conn_id: the `longcall` connection.
+        impersonation_chain: a service account, or the way to it.
         source: of the reports; empty: any.
         states: of the calls.
     """
 
-    topic: str
+    topic: str | None
     subscription: str
     project_id: str | None
-    gcp_conn_id: str
+    gcp_conn_id: str | None
+    longcall_conn_id: str | None = None
+    impersonation_chain: object = None
     source: str
     states: tuple[CallState, ...]
 
-    def inbox(self, *, project: str) -> InboxSpec:
+    def settled(self) -> InboxSettings:
+        """Return what it says of topic and way, else its connection; looked up, so in a thread.
+
+        Raises:
+            ContractError: nobody names a topic, or the connection cannot be used.
+        """
+        choice = InboxChoice(
+            topic=self.topic,
+            project_id=self.project_id,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            inbox_policy=INBOX_POLICIES[0],
+        )
+        return settle_inbox(choice, find_longcall_connection(self.longcall_conn_id))
+
+    def inbox(self, *, project: str, topic: str) -> InboxSpec:
         """Return how the subscription is created.
 
         Raises:
@@ -84,7 +104,7 @@ class WatchedTopic:
             name=resource_path(
                 self.subscription, project=project, collection="subscriptions", field="subscription"
             ),
-            topic=resource_path(self.topic, project=project, collection="topics", field="topic"),
+            topic=resource_path(topic, project=project, collection="topics", field="topic"),
             filter=completion_filter([_KINDS[state] for state in self.states], source=self.source),
             expires_after_s=None,
             retention_s=_WEEK_S,
@@ -184,11 +204,12 @@ class CompletionSource:
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[InboxStream]:
-        route = PubSubRoute(self._watched.gcp_conn_id)
+        settings = await sync_to_async(self._watched.settled)()
+        route = settings.route
         if self._transport is None:
             self._transport = (await sync_to_async(find_access)(route)).open()
-        project = await sync_to_async(resolve_project)(self._watched.project_id, route=route)
-        spec = self._watched.inbox(project=project)
+        project = await sync_to_async(resolve_project)(settings.project_id, route=route)
+        spec = self._watched.inbox(project=project, topic=settings.topic)
         self._inbox = spec.name
         await _ensure(self._transport, spec)
         async with self._transport.open_stream(spec.name, lease_s=_LEASE_S) as stream:

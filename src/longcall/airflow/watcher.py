@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from longcall.airflow.route import accounts_in
 from longcall.airflow.version_compat import (
     HAS_ASSET_WATCHERS,
     AdvanceItem,
@@ -44,20 +45,25 @@ class ServiceCompletionsTrigger(BaseEventTrigger):
     def __init__(
         self,
         *,
-        topic: str,
+        topic: str | None = None,
         subscription: str,
         project_id: str | None = None,
-        gcp_conn_id: str = "google_cloud_default",
+        longcall_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
         source: str = "",
         states: Sequence[str] = ("succeeded",),
     ) -> None:
         """Keep what to watch.
 
         Args:
-            topic: Pub/Sub topic where the service publishes, as an id or a full path.
+            topic: Pub/Sub topic where the service publishes, as an id or a full path; default: that of the
+                `longcall` connection.
             subscription: name of the lasting subscription to receive through, of this watcher alone; created
                 where it does not exist.
             project_id: project of the topic; default: the Google connection's.
+            longcall_conn_id: `longcall` connection, which may name topic, project and Google connection.
+            impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
             gcp_conn_id: Google connection for Pub/Sub; not looked up while `PUBSUB_EMULATOR_HOST` is set.
             source: the service, as its reports name it (`ce-source`); empty: every one.
             states: which completions fire: `succeeded`, `failed`, `cancelled`.
@@ -78,7 +84,9 @@ class ServiceCompletionsTrigger(BaseEventTrigger):
         self.topic = topic
         self.subscription = subscription
         self.project_id = project_id
+        self.longcall_conn_id = longcall_conn_id
         self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = list(accounts_in(impersonation_chain)) or None
         self.source = source
         self.states = sorted(set(states))
 
@@ -90,7 +98,9 @@ class ServiceCompletionsTrigger(BaseEventTrigger):
                 "topic": self.topic,
                 "subscription": self.subscription,
                 "project_id": self.project_id,
+                "longcall_conn_id": self.longcall_conn_id,
                 "gcp_conn_id": self.gcp_conn_id,
+                "impersonation_chain": self.impersonation_chain,
                 "source": self.source,
                 "states": self.states,
             },
@@ -117,7 +127,8 @@ class ServiceCompletionsTrigger(BaseEventTrigger):
 
     def shared_stream_key(self) -> Hashable:
         """Have Airflow 3.3 tell when events are stored: the purpose of its shared streams here."""
-        return ("longcall", self.gcp_conn_id, self.project_id, self.topic, self.subscription)
+        way = (self.longcall_conn_id, self.gcp_conn_id, *(self.impersonation_chain or ()))
+        return ("longcall", *way, self.project_id, self.topic, self.subscription)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
@@ -137,7 +148,9 @@ class ServiceCompletionsTrigger(BaseEventTrigger):
             topic=self.topic,
             subscription=self.subscription,
             project_id=self.project_id,
+            longcall_conn_id=self.longcall_conn_id,
             gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
             source=self.source,
             states=tuple(CallState(state) for state in self.states),
         )

@@ -86,7 +86,9 @@ def test_trigger_survives_serialisation() -> None:
         "topic": "reports",
         "subscription": "watcher",
         "project_id": "a-project",
+        "longcall_conn_id": "calls",
         "gcp_conn_id": "google",
+        "impersonation_chain": ["a@project.iam.gserviceaccount.com"],
         "source": "/services/digits",
         "states": ["cancelled", "failed"],
     }

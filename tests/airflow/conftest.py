@@ -70,6 +70,8 @@ def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", '
         '"extra": {"is_anonymous": true, "project": "tests"}}',
         "GCP_TOPIC": "reports",
+        "LONGCALL_REPLY_TOPICS": f"projects/{PROJECT}/topics/lc-*",
+        "RESULTS_FOLDER": str(paused_folder / "results"),
         "PORT": str(ARTICLE_PORT),
     }
     with LocalStack(
@@ -121,6 +123,12 @@ class Subscriptions:
     def names(self) -> set[str]:
         listed = self._client.list_subscriptions(project=f"projects/{PROJECT}")
         return {subscription.name.rpartition("/")[2] for subscription in listed}
+
+    def topics(self) -> set[str]:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
+        return {
+            topic.name.rpartition("/")[2] for topic in publisher.list_topics(project=f"projects/{PROJECT}")
+        }
 
     def empty(self, path: str) -> None:
         """Lose what is in a subscription."""

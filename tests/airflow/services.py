@@ -12,8 +12,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from longcall.contract import JsonValue
-from longcall.service import Call, CallFailed, Service
+from longcall.contract import DataReference, JsonValue
+from longcall.service import Call, CallFailed, Result, Service
 
 
 class NotingService(Service):
@@ -74,6 +74,17 @@ async def together(call: Call) -> JsonValue:
 async def secret(call: Call) -> JsonValue:
     """Answer with something that no log may show."""
     return f"secret-{secrets.token_hex(8)}"
+
+
+@service.handler("/elsewhere")
+async def elsewhere(call: Call) -> Result:
+    """Put the result into a file, and answer where it is."""
+    result = b'{"rows": 12}'
+    folder = Path(os.environ["RESULTS_FOLDER"])
+    folder.mkdir(exist_ok=True)
+    (folder / call.id).write_bytes(result)
+    reference = DataReference.of(result, url=f"file://{folder / call.id}")
+    return Result(reference=reference, content_type="application/json")
 
 
 _starts: Counter[str] = Counter()

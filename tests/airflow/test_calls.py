@@ -85,6 +85,36 @@ def test_four_visible_steps_answer_and_clean_up(stack: LocalStack, subscriptions
     assert trace_of(completion["attributes"]["traceparent"]) == trace_of(call["traceparent"])
 
 
+def test_call_has_a_topic_of_its_own_which_goes_with_it_on_every_path(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before, topics = subscriptions.names(), subscriptions.topics()
+
+    run_id, _ = run(stack, "own_topic")
+
+    results = stack.airflow.xcom("own_topic", run_id, "collect")
+    assert [result["echo"] for result in results] == [{"delay_s": 1}] * 2
+    call = call_of(stack, "own_topic", run_id)
+    assert call["own_topic"] == f"projects/tests/topics/{call['correlid']}"
+    log = stack.airflow.task_log("own_topic", run_id, "failing.wait_for_completion")
+    assert "there is no model 'gpt-0'" in log
+    assert (subscriptions.names(), subscriptions.topics()) == (before, topics)
+
+
+def test_result_that_lies_elsewhere_is_fetched_by_the_worker_from_where_the_task_allows(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+
+    run_id, _ = run(stack, "result_elsewhere")
+
+    assert stack.airflow.xcom("result_elsewhere", run_id, "allowed") == {"rows": 12}
+    assert tries(stack, "result_elsewhere", run_id) == {"allowed": 1, "not_allowed": 1, "too_large": 1}
+    for task_id, says in (("not_allowed", "result_prefixes"), ("too_large", "max_result_bytes")):
+        assert says in stack.airflow.task_log("result_elsewhere", run_id, task_id)
+    assert subscriptions.names() == before
+
+
 def test_four_visible_steps_clean_up_after_a_failure(stack: LocalStack, subscriptions: Subscriptions) -> None:
     before = subscriptions.names()
 
@@ -144,7 +174,7 @@ def bad_input_run(stack: LocalStack) -> str:
         ("bad_url", r"http_conn_id.*bad_url"),
         ("missing_path", r"404.*no-such-path"),
         ("bad_payload", r"data: not JSON"),
-        ("bad_policy", r"inbox_policy: 'per_week' is neither"),
+        ("bad_policy", r"inbox_policy: 'per_week' is none of"),
         ("shared_without_name", r"inbox: .*needs a name"),
     ],
 )

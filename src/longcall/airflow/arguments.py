@@ -109,13 +109,13 @@ class InboxArguments(BaseOperator):
     """The part of an operator that makes an inbox. What it does not say, the `longcall` connection may say.
 
     Args:
-        topic: Pub/Sub topic where the service publishes, as an id or a full path.
+        topic: Pub/Sub topic where the service publishes, as an id or a full path; not with `per_call_topic`.
         longcall_conn_id: `longcall` connection, which may name all that is here, and service and signing.
         gcp_conn_id: Google connection for Pub/Sub; not looked up while `PUBSUB_EMULATOR_HOST` is set.
         impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
         project_id: project of the topic; default: the Google connection's.
         inbox_policy: `per_call` (default): a subscription for this call alone; `shared`: one lasting
-            subscription for many calls.
+            subscription for many calls; `per_call_topic`: a topic for this call, too, which the request names.
         inbox: name of the shared inbox, unique to this deployment.
     """
 

@@ -101,6 +101,8 @@ def drop_inbox(record: CallRecord, *, patience_s: float = _INBOX_PATIENCE_S) -> 
         except LongcallError as error:
             if not error.retryable or time.monotonic() >= end_s:
                 log.warning("Inbox %s is left to expire: %s", record.inbox, error)
+                if record.own_topic:
+                    log.warning("Topic %s may be left, and does not expire", record.own_topic)
                 return
             log.info("Inbox %s is not deleted yet: %s", record.inbox, error)
             time.sleep(_INBOX_PAUSE_S)
@@ -117,5 +119,5 @@ def delete_inbox(record: CallRecord) -> None:
     if record.lasting:
         return
     with InboxAdmin(find_access(record.route)) as inboxes:
-        inboxes.delete(record.inbox)
+        inboxes.delete(record.inbox, own_topic=record.own_topic)
     log.info("Deleted inbox %s", record.inbox)

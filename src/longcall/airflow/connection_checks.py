@@ -16,7 +16,7 @@ from longcall.airflow.errors import LoginFailed
 from longcall.airflow.service_hook import ServiceHook
 from longcall.airflow.settings import InboxSettings
 from longcall.airflow.version_compat import AirflowNotFoundException
-from longcall.client import CallAddress
+from longcall.client import CallAddress, delete_address
 from longcall.transport import TopicNotFound, TransportDenied, TransportError, TransportUnavailable
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ async def _check_inbox(transport: PubSubTransport, address: CallAddress) -> list
     """Make an inbox as a call does, ask whether it may be read, and delete it if it is not a lasting one."""
     spec = address.inbox
     try:
-        await transport.create_inbox(spec if address.lasting else replace(spec, retention_s=_RETENTION_S))
+        trial = spec if address.lasting else replace(spec, retention_s=_RETENTION_S)
+        await replace(address, inbox=trial).create(transport)
     except TransportError as error:
         return [Finding("inbox", False, f"{error}; {_remedy_for_inbox(error, address)}")]
     found = (
@@ -105,7 +106,7 @@ async def _check_inbox(transport: PubSubTransport, address: CallAddress) -> list
         findings.append(await _check_reading(transport, spec.name))
     finally:
         if not address.lasting:
-            findings.append(await _check_deletion(transport, spec.name))
+            findings.append(await _check_deletion(transport, address))
     return findings
 
 
@@ -121,9 +122,9 @@ async def _check_reading(transport: PubSubTransport, name: str) -> Finding:
     )
 
 
-async def _check_deletion(transport: PubSubTransport, name: str) -> Finding:
+async def _check_deletion(transport: PubSubTransport, address: CallAddress) -> Finding:
     try:
-        await transport.delete_inbox(name)
+        await delete_address(transport, inbox=address.inbox.name, topic=address.topic)
     except TransportError as error:
         remedy = (
             "grant pubsub.subscriptions.delete to the account, or each call leaves a subscription for a day"

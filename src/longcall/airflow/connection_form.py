@@ -24,7 +24,7 @@ __all__ = [
 
 DEFAULT_HTTP_CONN_ID: Final = "http_default"
 DEFAULT_GCP_CONN_ID: Final = "google_cloud_default"
-INBOX_POLICIES: Final = ("per_call", "shared")
+INBOX_POLICIES: Final = ("per_call", "shared", "per_call_topic")
 SIGNING: Final = ("auto", "required", "off")
 
 _HIDDEN: Final = ("host", "schema", "port", "login", "extra")

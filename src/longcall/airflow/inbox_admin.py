@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from longcall.airflow.connections import PubSubAccess
+from longcall.client import CallAddress, delete_address
 
 if TYPE_CHECKING:
-    from longcall.transport.port import FoundInbox, InboxSpec
+    from longcall.transport.port import FoundInbox
     from longcall.transport.pubsub import PubSubTransport
 
 __all__ = ["InboxAdmin"]
@@ -40,13 +41,13 @@ class InboxAdmin:
         finally:
             self._runner.close()
 
-    def create(self, spec: InboxSpec) -> None:
-        """Create an inbox; a repeat changes nothing. Errors as `Transport.create_inbox`."""
-        self._runner.run(self._transport.create_inbox(spec))
+    def create(self, address: CallAddress) -> None:
+        """Create a call's inbox, and its topic if that is its own; see `CallAddress.create`."""
+        self._runner.run(address.create(self._transport))
 
-    def delete(self, name: str) -> None:
-        """Delete an inbox; one that is gone is deleted. Errors as `Transport.delete_inbox`."""
-        self._runner.run(self._transport.delete_inbox(name))
+    def delete(self, name: str, *, own_topic: str) -> None:
+        """Delete a call's inbox, and its topic if that is its own; see `delete_address`."""
+        self._runner.run(delete_address(self._transport, inbox=name, topic=own_topic))
 
     def list(self, project: str) -> Sequence[FoundInbox]:
         """Return all subscriptions of a project. Errors as `Transport.list_inboxes`."""

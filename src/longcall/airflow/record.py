@@ -61,6 +61,7 @@ class CallRecord:
         attempt: which run of the work ended it; 0: not known.
         service: who said so: the CloudEvents source of the completion, or the status resource.
         endpoint: as in `ServicePath`.
+        own_topic: full path of the call's own topic; empty: its reports come on one that all share.
     """
 
     correlid: str
@@ -85,6 +86,7 @@ class CallRecord:
     attempt: int = 0
     service: str = ""
     endpoint: str = ""
+    own_topic: str = ""
 
     def aimed(self, service: ServicePath) -> Self:
         """Return the record with what it takes to find the call if the answer to its start gets lost."""

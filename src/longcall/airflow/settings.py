@@ -14,7 +14,7 @@ from longcall.airflow.connection_form import (
     SIGNING,
 )
 from longcall.airflow.route import PubSubRoute, accounts_in, checked_endpoint
-from longcall.client import CallAddress, PerCallInbox, SharedInbox
+from longcall.client import CallAddress, PerCallInbox, PerCallTopicInbox, SharedInbox
 from longcall.contract import ContractError, resource_path
 
 __all__ = [
@@ -38,7 +38,7 @@ class LongCallConnection:
     Attributes:
         topic: where services publish, as a path or an id.
         project_id: of topic and inboxes.
-        inbox_policy: `per_call` or `shared`.
+        inbox_policy: `per_call`, `shared` or `per_call_topic`.
         inbox: name of the shared inbox.
         signing: `auto`, `required` or `off`.
         secret: what keys for reports are derived from; None: from `fernet_key`.
@@ -102,7 +102,7 @@ class InboxChoice:
         longcall_conn_id: the `longcall` connection.
         gcp_conn_id: the Google connection.
         impersonation_chain: a service account, or the way to it.
-        inbox_policy: `per_call` or `shared`.
+        inbox_policy: `per_call`, `shared` or `per_call_topic`.
         inbox: name of the shared inbox.
     """
 
@@ -120,10 +120,10 @@ class InboxSettings:
     """Where the answer shall arrive, all told.
 
     Attributes:
-        topic: where the service publishes, as a path or an id.
+        topic: where the service publishes, as a path or an id; `per_call_topic` does not look at it.
         project_id: None: the Google connection's or the environment's.
         route: the way to Pub/Sub.
-        inbox_policy: `per_call` or `shared`.
+        inbox_policy: `per_call`, `shared` or `per_call_topic`.
         inbox: name of the shared inbox.
     """
 
@@ -139,6 +139,8 @@ class InboxSettings:
         Raises:
             ContractError: the topic, the policy or the shared inbox's name cannot be used.
         """
+        if (self.inbox_policy, self.inbox) == ("per_call_topic", None):
+            return PerCallTopicInbox(project=project, labels=labels).new_call(token)
         topic = resource_path(self.topic, project=project, collection="topics", field="topic")
         match self.inbox_policy, self.inbox:
             case "per_call", None:
@@ -149,10 +151,10 @@ class InboxSettings:
                 raise ContractError(
                     "inbox", "inbox_policy='shared' needs a name that is unique to this deployment"
                 )
-            case "per_call", _:
+            case "per_call" | "per_call_topic", _:
                 raise ContractError("inbox", "only inbox_policy='shared' takes a name")
             case policy, _:
-                raise ContractError("inbox_policy", f"{policy!r} is neither 'per_call' nor 'shared'")
+                raise ContractError("inbox_policy", f"{policy!r} is none of {', '.join(INBOX_POLICIES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +180,12 @@ def settle_inbox(choice: InboxChoice, connection: LongCallConnection) -> InboxSe
     Raises:
         ContractError: nobody names a topic, or the impersonation chain is none.
     """
-    topic = choice.topic or connection.topic
-    if not topic:
+    topic = choice.topic or connection.topic or ""
+    policy = choice.inbox_policy or connection.inbox_policy or INBOX_POLICIES[0]
+    if not topic and policy != "per_call_topic":
         raise ContractError(
             "topic", "none given: set it on the task, or in the connection of longcall_conn_id"
         )
-    policy = choice.inbox_policy or connection.inbox_policy or INBOX_POLICIES[0]
     inbox = choice.inbox or (connection.inbox if policy == "shared" else None)
     return InboxSettings(
         topic=topic,

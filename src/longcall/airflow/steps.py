@@ -104,7 +104,7 @@ def prepare(
     labels = _labels(context, service, context["ti"].task_id if waits is None else waits)
     address = settings.address(project=project, labels=labels, token=TaskTry.of(context).token(number))
     with InboxAdmin(find_access(route)) as inboxes:
-        inboxes.create(address.inbox)
+        inboxes.create(address)
     log.info("Call %s: inbox %s is ready", address.correlation_id, address.inbox.name)
     return CallRecord(
         correlid=address.correlation_id,
@@ -116,6 +116,7 @@ def prepare(
         pubsub_endpoint=route.endpoint,
         longcall_conn_id=choice.longcall_conn_id or "",
         number=number,
+        own_topic=address.topic,
     ).aimed(service)
 
 
@@ -151,6 +152,7 @@ def start(record: CallRecord, request: StartRequest, context: Context) -> tuple[
         body=body,
         content_type=content_type,
         deadline=datetime.fromtimestamp(deadline_s, UTC) if deadline_s else None,
+        reply_topic=record.own_topic,
         signing_keys=keys,
         traceparent=outgoing_traceparent(context),
     )

@@ -128,7 +128,7 @@ class LongCallSweepOperator(BaseOperator):
             self.log.info("Call %s: %s", correlid, ending.value)
             if ending is Ending.UNREACHED:
                 return False
-            inboxes.delete(inbox.name)
+            inboxes.delete(inbox.name, own_topic=inbox.own_topic)
         except LongcallError as error:
             self.log.warning("Inbox %s is left: %s", inbox.name, error)
             return False

@@ -31,7 +31,7 @@ from longcall.airflow.version_compat import (
     store_xcom,
     task_is_deferred,
 )
-from longcall.client import Arrival, CallTimeout, CallWatch, Patience
+from longcall.client import Arrival, CallTimeout, CallWatch, Patience, delete_address
 from longcall.contract import (
     CallStatus,
     ContractError,
@@ -272,7 +272,7 @@ class CompletionTrigger(BaseTrigger):
     ) -> _Received:
         """Wait for the completion, and show what else the service reports."""
         arrivals = await connection.enter_async_context(
-            shared.router.subscribe(record.correlid, inbox=record.inbox)
+            shared.router.subscribe(record.correlid, inbox=record.inbox, has_own_topic=bool(record.own_topic))
         )
         self.log.info("Waiting for the completion of call %s in inbox %s", record.correlid, record.inbox)
         watch = CallWatch(
@@ -319,7 +319,7 @@ class CompletionTrigger(BaseTrigger):
 
     async def _delete_inbox(self, transport: Transport, record: CallRecord) -> bool:
         try:
-            await transport.delete_inbox(record.inbox)
+            await delete_address(transport, inbox=record.inbox, topic=record.own_topic)
         except LongcallError as error:
             # The worker that resumes tries again; its expiration deletes it in the end.
             self.log.warning("Inbox %s could not be deleted: %s", record.inbox, error)

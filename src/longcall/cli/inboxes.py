@@ -12,11 +12,12 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from longcall._core.errors import LongcallError
+from longcall.client import delete_address
 from longcall.client.labels import SOURCE_LABELS, InboxOwner, created_time
 from longcall.contract import CallStatus, ContractError, resource_id, resource_path
 
@@ -44,6 +45,7 @@ class Found:
     Attributes:
         name: full path.
         topic: full path.
+        own_topic: the same if it is the inbox's alone, and goes with it; or empty.
         age: None: its labels do not say; it is not swept.
         owner: the Airflow task that waits, if one does.
         status: what the service says; None: nobody was asked, or it does not know.
@@ -51,6 +53,7 @@ class Found:
 
     name: str
     topic: str
+    own_topic: str
     age: timedelta | None
     owner: InboxOwner | None
     status: CallStatus | None = None
@@ -150,7 +153,7 @@ async def _sweep_all(args: argparse.Namespace) -> int:
             try:
                 if works and service is not None:
                     await service.cancel(inbox.correlid)
-                await transport.delete_inbox(inbox.name)
+                await delete_address(transport, inbox=inbox.name, topic=inbox.own_topic)
             except LongcallError as error:
                 failed += 1
                 print(inbox.line(f"-> left: {error}"))
@@ -198,7 +201,7 @@ async def _find(
         if seen.age is not None and seen.age < args.older_than:
             continue
         status = await service.status(seen.correlid) if service is not None else None
-        found.append(Found(name=seen.name, topic=seen.topic, age=seen.age, owner=seen.owner, status=status))
+        found.append(replace(seen, status=status))
     return sorted(found, key=lambda inbox: inbox.age or timedelta.max, reverse=True)
 
 
@@ -208,7 +211,13 @@ def _seen(inbox: FoundInbox, now: datetime) -> Found | None:
         return None
     created = created_time(inbox.labels)
     age = None if created is None else now - created
-    return Found(name=inbox.name, topic=inbox.topic, age=age, owner=InboxOwner.from_labels(inbox.labels))
+    return Found(
+        name=inbox.name,
+        topic=inbox.topic,
+        own_topic=inbox.own_topic,
+        age=age,
+        owner=InboxOwner.from_labels(inbox.labels),
+    )
 
 
 def _headers(given: Sequence[str]) -> Mapping[str, str]:

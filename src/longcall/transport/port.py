@@ -59,6 +59,12 @@ class FoundInbox:
     topic: str
     labels: Mapping[str, str]
 
+    @property
+    def own_topic(self) -> str:
+        """Full path of its topic if that is the inbox's alone, for both have one id; or empty."""
+        has_own = self.topic.rpartition("/")[2] == self.name.rpartition("/")[2]
+        return self.topic if has_own else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,6 +61,20 @@ with DAG("secret_result"):
 with DAG("four_steps"):
     group = LongCallTaskGroup("steps", endpoint="/echo", data={"n": 7, "delay_s": 1}, **SERVICE)
     collect([group.output])
+
+OWN = {"http_conn_id": "service", "inbox_policy": "per_call_topic"}
+
+with DAG("own_topic"):
+    call = LongCallOperator(task_id="call", endpoint="/echo", data={"delay_s": 1}, **OWN)
+    group = LongCallTaskGroup("steps", endpoint="/echo", data={"delay_s": 1}, **OWN)
+    failing = LongCallTaskGroup("failing", endpoint="/fails-for-good", **OWN)
+    collect([call.output, group.output])
+
+with DAG("result_elsewhere"):
+    allowed = {"result_prefixes": [f"file://{os.environ['RESULTS_FOLDER']}"]}
+    LongCallOperator(task_id="allowed", endpoint="/elsewhere", **SERVICE, **allowed)
+    LongCallOperator(task_id="not_allowed", endpoint="/elsewhere", **SERVICE, **RETRIES)
+    LongCallOperator(task_id="too_large", endpoint="/elsewhere", max_result_bytes=5, **SERVICE, **allowed)
 
 with DAG("four_steps_failing"):
     LongCallTaskGroup("steps", endpoint="/fails-for-good", **SERVICE)

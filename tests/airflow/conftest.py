@@ -48,6 +48,7 @@ def paused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
+    (paused_folder / "results").mkdir()
     environment = {
         "PAUSED_FOLDER": str(paused_folder),
         "CANCELLATIONS": str(paused_folder / "cancellations"),

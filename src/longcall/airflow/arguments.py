@@ -115,7 +115,7 @@ class InboxArguments(BaseOperator):
         impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
         project_id: project of the topic; default: the Google connection's.
         inbox_policy: `per_call` (default): a subscription for this call alone; `shared`: one lasting
-            subscription for many calls; `per_call_topic`: a topic for this call, too, which the request names.
+            subscription for many calls; `per_call_topic`: a topic for this call, too, named in the request.
         inbox: name of the shared inbox, unique to this deployment.
     """
 

@@ -81,7 +81,8 @@ async def test_topic_of_a_call_is_labelled_and_goes_with_its_inbox() -> None:
     await address.create(transport)
     await address.create(transport)
     assert backend.topics == {address.topic: {"dag": "d", "source": "longcall"}}
-    assert list(backend.inboxes) == [address.inbox.name]
+    [found] = await transport.list_inboxes("p")
+    assert (found.name, found.own_topic) == (address.inbox.name, address.topic)
 
     for _ in range(2):
         await delete_address(transport, inbox=address.inbox.name, topic=address.topic)

@@ -1,6 +1,6 @@
 """How long from the publish of a completion to the end of its task, beside Airflow's own floor.
 
-    python bench/resume [--calls 60] [--idle 1]
+    python bench/resume [--calls 60] [--idle 1] [--apart 0.83]
 
 The floor is a trigger that fires by itself: from its `yield` to the end of the
 task that it resumes. Ours is from the instant before the service's publish
@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from schedule import APART_S, go
+from schedule import go
 
 from longcall.cli.stack import LocalStack
 from longcall.cli.stack.airflow_api import TaskInstance
@@ -37,7 +37,9 @@ KINDS = {
 RESAMPLES = 10_000
 
 
-def measure(calls: int, idle_s: str) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def measure(
+    calls: int, *, idle_s: str, apart_s: float
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Return, by kind, the seconds from publish to the end of the task, and from publish to `yield`."""
     with tempfile.TemporaryDirectory(prefix="longcall-bench-") as scratch:
         os.environ["BENCH_GO"] = str(Path(scratch) / "go")
@@ -53,8 +55,8 @@ def measure(calls: int, idle_s: str) -> tuple[dict[str, list[float]], dict[str, 
         ) as stack:
             run_id = start(stack)
             wait_until_deferred(stack, run_id, 3 * calls)
-            go()
-            state = stack.airflow.wait_for_run("resume", run_id, timeout_s=120 + 3 * calls * APART_S).state
+            go(apart_s)
+            state = stack.airflow.wait_for_run("resume", run_id, timeout_s=600 + 3 * calls * apart_s).state
             if state != "success":
                 sys.exit(f"the benchmark's DAG run ended {state}")
             return read(stack, run_id)
@@ -72,7 +74,7 @@ def start(stack: LocalStack) -> str:
 
 def wait_until_deferred(stack: LocalStack, run_id: str, number: int) -> None:
     """Wait until every task waits, then for what is left to calm down."""
-    deadline_s = time.monotonic() + 60 + 4 * number
+    deadline_s = time.monotonic() + 60 + 8 * number
     while count_deferred(stack.airflow.task_instances("resume", run_id)) < number:
         if time.monotonic() > deadline_s:
             sys.exit("not all tasks were deferred in time")
@@ -151,8 +153,11 @@ def main() -> None:
     )
     parser.add_argument("--calls", type=int, default=60, help="tasks of each kind (default 60)")
     parser.add_argument("--idle", default="1", help="scheduler_idle_sleep_time (default 1, as Airflow's)")
+    parser.add_argument(
+        "--apart", type=float, default=0.83, help="seconds between events; no multiple of a triggerer's 1 s"
+    )
     options = parser.parse_args()
-    show(options.idle, *measure(options.calls, options.idle))
+    show(options.idle, *measure(options.calls, idle_s=options.idle, apart_s=options.apart))
 
 
 if __name__ == "__main__":

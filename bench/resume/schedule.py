@@ -7,26 +7,27 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["APART_S", "go", "turn"]
-
-APART_S = 0.57
-"""No multiple of the triggerer's own rhythm of one second: events fall anywhere in it."""
+__all__ = ["go", "turn"]
 
 
-def go() -> None:
-    """Let the first event happen in five seconds."""
+def go(apart_s: float) -> None:
+    """Let the first event happen in five seconds, and each `apart_s` after the one before."""
     path = Path(os.environ["BENCH_GO"])
-    path.with_suffix(".new").write_text(str(time.time() + 5))
+    path.with_suffix(".new").write_text(f"{time.time() + 5} {apart_s}")
     path.with_suffix(".new").rename(path)
 
 
 async def turn(number: int) -> None:
     """Wait for the turn of the event of this number."""
-    while (began_s := _began_s()) is None:  # noqa: ASYNC110 # another process says when
+    while (plan := _plan()) is None:  # noqa: ASYNC110 # another process says when
         await asyncio.sleep(2)
-    await asyncio.sleep(began_s + number * APART_S - time.time())
+    began_s, apart_s = plan
+    await asyncio.sleep(began_s + number * apart_s - time.time())
 
 
-def _began_s() -> float | None:
+def _plan() -> tuple[float, float] | None:
     path = Path(os.environ["BENCH_GO"])
-    return float(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    began_s, apart_s = path.read_text().split()
+    return float(began_s), float(apart_s)

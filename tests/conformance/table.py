@@ -26,10 +26,10 @@ COLUMNS = {
 INTRODUCTION = """\
 # Who conforms
 
-What one suite, `tests/conformance`, found on each system. `make conformance` runs it and writes this page, when
-`LONGCALL_GOOGLE_EMULATOR` names the executable of Google's emulator; `make test` runs it without that. A behaviour
-rests on Google's documentation, on comments of `pubsub.proto`, or on recordings of the real service; the service
-itself was not run.
+What one suite, `tests/conformance`, found on each system. `make conformance` runs it and writes this page, if
+`LONGCALL_GOOGLE_EMULATOR` names the executable of Google's emulator; `make test` runs it without that. A
+behaviour rests on Google's documentation, on comments of `pubsub.proto`, or on recordings of the real
+service; the service itself was not run.
 
 *yes*: does it. *no*: does something else, which is said. *-*: not asked: the double has no API of its own,
 HTTP has no streams, or the behaviour takes too long where the test cannot move the time. Over HTTP it is

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from enum import Enum
 from typing import Final
 
 from longcall._core.errors import LongcallError
@@ -19,7 +20,16 @@ from longcall.airflow.service_hook import RequestNotSent
 from longcall.airflow.version_compat import Context, task_state
 from longcall.client import CallRefused
 
-__all__ = ["abandon", "check_still_wanted", "delete_inbox", "drop_inbox", "give_up", "undo_start"]
+__all__ = [
+    "Undoing",
+    "abandon",
+    "check_still_wanted",
+    "delete_inbox",
+    "drop_inbox",
+    "give_up",
+    "undo_start",
+    "undoing",
+]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +53,29 @@ def check_still_wanted(context: Context) -> None:
         raise TaskKilled(f"the task was set to {state} while it started its call")
 
 
+class Undoing(Enum):
+    """What becomes of a call whose start has failed, or was broken off."""
+
+    LEAVE = "the next try goes on with it"
+    DROP = "nothing was started"
+    CANCEL = "it may work"
+
+
+def undoing(error: BaseException, *, is_answered: bool, is_last: bool) -> Undoing:
+    """Decide what becomes of a call that its task did not get to wait for.
+
+    Args:
+        error: why.
+        is_answered: the service has accepted it.
+        is_last: the task has no further try, which could go on with it.
+    """
+    if is_answered or not isinstance(error, LongcallError):
+        return Undoing.CANCEL
+    if isinstance(error, RequestNotSent) or not error.retryable:
+        return Undoing.DROP
+    return Undoing.CANCEL if is_last or isinstance(error, CallRefused) else Undoing.LEAVE
+
+
 def undo_start(record: CallRecord, error: BaseException, *, is_last: bool, keep_inbox: bool = False) -> None:
     """Clean up after a start that has failed, or was broken off.
 
@@ -55,15 +88,13 @@ def undo_start(record: CallRecord, error: BaseException, *, is_last: bool, keep_
         is_last: the task has no further try.
         keep_inbox: leave it to another task.
     """
-    is_unanswered = isinstance(error, LongcallError) and error.retryable and not record.is_answered
-    if is_unanswered and not isinstance(error, RequestNotSent | CallRefused) and not is_last:
-        log.info("Call %s may have been started: the next try goes on with it", record.correlid)
-        return
-    was_started = not isinstance(error, RequestNotSent) and getattr(error, "retryable", True)
-    if was_started or record.is_answered:
+    what = undoing(error, is_answered=record.is_answered, is_last=is_last)
+    if what is Undoing.CANCEL:
         patience_s = KILL_PATIENCE_S if isinstance(error, TaskKilled) else PATIENCE_S
         under_way = not isinstance(error, CallRefused)
         give_up(record, patience_s=patience_s, is_under_way=under_way, keep_inbox=keep_inbox)
+    elif what is Undoing.LEAVE:
+        log.info("Call %s may have been started: the next try goes on with it", record.correlid)
     elif not keep_inbox:
         drop_inbox(record)
 

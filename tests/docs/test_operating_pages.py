@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import httpx2
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from tests.e2e.polling import wait_until
 from tests.e2e.processes import WAIT_S
 
 from longcall.service import Service, ServiceConfig
@@ -89,10 +89,7 @@ def shell(command: str) -> str:
 
 
 def wait_until_done(location: str) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while httpx2.get(location).json()["state"] != "succeeded":
-        assert time.monotonic() < end_s, "it does not end"
-        time.sleep(0.05)
+    wait_until(lambda: httpx2.get(location).json()["state"] == "succeeded", "it does not end")
 
 
 async def make_topic() -> PubSubTransport:

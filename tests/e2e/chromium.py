@@ -9,11 +9,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.polling import wait_until
 
 __all__ = ["CHROMIUM", "Page", "open_page"]
 
@@ -61,10 +62,7 @@ class Page:
 
     def wait_for(self, expression: str) -> None:
         """Wait until a JavaScript expression is true."""
-        deadline_s = time.monotonic() + WAIT_S
-        while self.value(expression) is not True:
-            assert time.monotonic() < deadline_s, f"never: {expression}"
-            time.sleep(0.05)
+        wait_until(lambda: self.value(expression) is True, f"never: {expression}")
 
     def press(self, key: str) -> None:
         """Press a key, as a person does."""
@@ -94,13 +92,12 @@ class Page:
         file.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
 
     def _wait_for_targets(self) -> list[dict[str, Any]]:
-        deadline_s = time.monotonic() + WAIT_S
-        while True:
-            targets: list[dict[str, Any]] = self.send("Target.getTargets")["targetInfos"]
-            if any(target["type"] == "page" for target in targets):
-                return targets
-            assert time.monotonic() < deadline_s, "the browser opens no page"
-            time.sleep(0.05)
+        def targets() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self.send("Target.getTargets")["targetInfos"]
+            return found
+
+        wait_until(lambda: any(target["type"] == "page" for target in targets()), "the browser opens no page")
+        return targets()
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tests.e2e.chromium import open_page
-from tests.e2e.serving import WAIT_S, Caller, calling, serving
+from tests.e2e.polling import until
+from tests.e2e.serving import Caller, calling, serving
 
 from longcall.testing import running_broker
 
@@ -22,9 +23,11 @@ CALLS = [
 
 
 async def wait_for_progress(caller: Caller, name: str, done: object) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while (await caller.http.get(f"/calls/{name}")).json().get("progress", {}).get("done") != done:  # noqa: ASYNC110 # in another process
-            await asyncio.sleep(0.05)
+    async def is_there() -> bool:
+        status = (await caller.http.get(f"/calls/{name}")).json()
+        return bool(status.get("progress", {}).get("done") == done)
+
+    await until(is_there)
 
 
 async def picture(folder: Path) -> None:

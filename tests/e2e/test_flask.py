@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1
 from google.pubsub_v1.types import Subscription
+from tests.e2e.polling import wait_until
 from tests.e2e.processes import WAIT_S
 
 ROOT = Path(__file__).parents[2]
@@ -46,19 +46,19 @@ def running(program: Path, broker: str) -> Iterator[tuple[subprocess.Popen[bytes
     )
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as http:
-            end_s = time.monotonic() + WAIT_S
-            while True:
-                try:
-                    http.get("/health")
-                    break
-                except httpx2.ConnectError:
-                    assert process.poll() is None
-                    assert time.monotonic() < end_s
-                    time.sleep(0.02)
+            wait_until(lambda: answers(process, http))
             yield process, http
     finally:
         process.kill()
         process.communicate()
+
+
+def answers(process: subprocess.Popen[bytes], http: httpx2.Client) -> bool:
+    assert process.poll() is None
+    try:
+        return http.get("/health").is_success
+    except httpx2.ConnectError:
+        return False
 
 
 @pytest.fixture
@@ -92,8 +92,7 @@ def test_killed_service_goes_on(quick: Path, broker: str, inbox: pubsub_v1.Subsc
     with running(quick, broker) as (process, http):
         answer = http.post("/serve?correlid=a", content=b"World")
         assert (answer.status_code, answer.headers["location"]) == (202, "/calls/a")
-        while http.get("/calls/a").json()["state"] != "running":
-            time.sleep(0.02)
+        wait_until(lambda: http.get("/calls/a").json()["state"] == "running")
         process.send_signal(signal.SIGKILL)
         process.wait()
     with running(quick, broker) as (_, http):

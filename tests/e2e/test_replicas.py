@@ -9,16 +9,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 from httpx2 import AsyncClient
+from tests.e2e.polling import until
 from tests.e2e.processes import WAIT_S, wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Process, calling, serving
 
 from longcall.cli.stack.ports import free_ports
 from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
+from longcall.testing import running_broker
 
 
 @pytest.fixture
@@ -26,29 +29,43 @@ def store(make_postgres: Callable[[], str]) -> tuple[str, ...]:
     return ("--store", make_postgres(), "--takeover", "2")
 
 
-async def test_any_replica_answers_for_any_call(broker: str, store: tuple[str, ...], tmp_path: Path) -> None:
-    with serving(broker, *store) as one, serving(broker, *store) as two:
-        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
-            await first.start("/waits", "a", json=str(tmp_path / "go"))
-            await first.worker("a")
-            status = CallStatus.from_wire((await second.get("/calls/a")).json())
-            assert status.state is CallState.RUNNING
-            again = await second.post("/waits?correlid=a", json=str(tmp_path / "go"))
-            assert (again.status_code, again.headers["location"]) == (202, "/calls/a")
-            assert (await second.post("/waits?correlid=a", json=1)).status_code == 422
-            assert (await second.delete("/calls/a")).status_code == 202
-            assert isinstance(await first.completion("a"), Cancelled)
+@dataclass(frozen=True)
+class Pair:
+    """Two replicas, which tests that end neither of them share."""
+
+    broker: str
+    one: Process
+    two: Process
 
 
-async def test_fifty_requests_at_two_replicas_start_one_call(broker: str, store: tuple[str, ...]) -> None:
-    with serving(broker, *store) as one, serving(broker, *store) as two:
-        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
-            answers = await asyncio.gather(
-                *(http.post("/echo?correlid=a", json=1) for http in (first.http, second) * 25)
-            )
-            assert {answer.status_code for answer in answers} <= {200, 202}
-            assert isinstance(await first.completion("a"), Succeeded)
-            assert (one.log + two.log).count("working on a") == 1
+@pytest.fixture(scope="module")
+def pair(make_postgres: Callable[[], str]) -> Iterator[Pair]:
+    store = ("--store", make_postgres(), "--takeover", "2")
+    with running_broker() as broker, serving(broker, *store) as one, serving(broker, *store) as two:
+        yield Pair(broker, one, two)
+
+
+async def test_any_replica_answers_for_any_call(pair: Pair, tmp_path: Path) -> None:
+    async with calling(pair.one, pair.broker) as first, AsyncClient(base_url=pair.two.url) as second:
+        await first.start("/waits", "any", json=str(tmp_path / "go"))
+        await first.worker("any")
+        status = CallStatus.from_wire((await second.get("/calls/any")).json())
+        assert status.state is CallState.RUNNING
+        again = await second.post("/waits?correlid=any", json=str(tmp_path / "go"))
+        assert (again.status_code, again.headers["location"]) == (202, "/calls/any")
+        assert (await second.post("/waits?correlid=any", json=1)).status_code == 422
+        assert (await second.delete("/calls/any")).status_code == 202
+        assert isinstance(await first.completion("any"), Cancelled)
+
+
+async def test_fifty_requests_at_two_replicas_start_one_call(pair: Pair) -> None:
+    async with calling(pair.one, pair.broker) as first, AsyncClient(base_url=pair.two.url) as second:
+        answers = await asyncio.gather(
+            *(http.post("/echo?correlid=fifty", json=1) for http in (first.http, second) * 25)
+        )
+        assert {answer.status_code for answer in answers} <= {200, 202}
+        assert isinstance(await first.completion("fifty"), Succeeded)
+        assert (pair.one.log + pair.two.log).count("working on fifty") == 1
 
 
 def which_works_on(name: str, *replicas: Process) -> tuple[Process, Process]:
@@ -59,9 +76,10 @@ def which_works_on(name: str, *replicas: Process) -> tuple[Process, Process]:
 
 
 async def until_attempt(http: AsyncClient, name: str, attempt: int) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while CallStatus.from_wire((await http.get(f"/calls/{name}")).json()).attempt != attempt:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    async def is_so() -> bool:
+        return CallStatus.from_wire((await http.get(f"/calls/{name}")).json()).attempt == attempt
+
+    await until(is_so)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -82,23 +100,22 @@ async def test_calls_of_a_replica_that_goes_are_taken_over(
             assert CallStatus.from_wire((await http.get("/calls/a")).json()).attempt == 2
 
 
-async def test_replica_that_was_only_slow_finds_itself_fenced(
-    broker: str, store: tuple[str, ...], tmp_path: Path
-) -> None:
-    with serving(broker, *store) as one, serving(broker, *store) as two:
-        async with calling(one, broker) as first, AsyncClient(base_url=two.url) as second:
-            await first.start("/waits", "a", json=str(tmp_path / "go"))
-            pid = await first.worker("a")
-            working, other = which_works_on(str(pid), one, two)
-            http = second if other is two else first.http
-            os.kill(working.popen.pid, signal.SIGSTOP)
-            await until_attempt(http, "a", 2)
+async def test_replica_that_was_only_slow_finds_itself_fenced(pair: Pair, tmp_path: Path) -> None:
+    async with calling(pair.one, pair.broker) as first, AsyncClient(base_url=pair.two.url) as second:
+        await first.start("/waits", "slow", json=str(tmp_path / "go"))
+        pid = await first.worker("slow")
+        working, other = which_works_on(str(pid), pair.one, pair.two)
+        http = second if other is pair.two else first.http
+        os.kill(working.popen.pid, signal.SIGSTOP)
+        try:
+            await until_attempt(http, "slow", 2)
+        finally:
             os.kill(working.popen.pid, signal.SIGCONT)
-            (tmp_path / "go").touch()
-            reports = await first.until("a", Succeeded)
-            assert reports[-1].attempt == 2
-            working.wait_for_log("superseded")
-            assert [r.attempt for r in reports if isinstance(r.body, Succeeded)] == [2]
+        (tmp_path / "go").touch()
+        reports = await first.until("slow", Succeeded)
+        assert reports[-1].attempt == 2
+        working.wait_for_log("superseded")
+        assert [r.attempt for r in reports if isinstance(r.body, Succeeded)] == [2]
 
 
 def longcall(command: str, *options: str) -> list[str]:
@@ -124,13 +141,22 @@ def worker(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -> None:
+async def test_web_and_worker_scale_apart_and_the_worker_can_be_watched(
+    broker: str, store: tuple[str, ...]
+) -> None:
+    (port,) = free_ports(1)
     with serving(broker, *store, "--no-work") as web:
-        async with calling(web, broker) as caller:
+        async with calling(web, broker) as caller, AsyncClient(base_url=f"http://127.0.0.1:{port}") as watch:
             await caller.start("/echo", "a", json=1)
             assert CallStatus.from_wire((await caller.http.get("/calls/a")).json()).attempt == 0
-            with worker(broker, "workers:service", *store) as process:
+            with worker(broker, "workers:service", *store, "--listen", f":{port}") as process:
                 assert isinstance(await caller.completion("a"), Succeeded)
+                assert [(await watch.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+                metrics = (await watch.get("/metrics")).text
+                assert 'longcall_attempts_started_total{handler="/echo"} 1.0' in metrics
+                for path in ("/calls", "/calls/", "/calls/a", "/calls/a/log"):
+                    assert (await watch.get(path)).status_code == 404
+                assert (await watch.post("/echo?correlid=b")).status_code == 404
                 process.send_signal(signal.SIGTERM)
                 _, log = process.communicate(timeout=WAIT_S)
                 assert process.returncode == 0, log
@@ -138,32 +164,15 @@ async def test_web_and_worker_scale_apart(broker: str, store: tuple[str, ...]) -
             assert "working on a" not in web.log
 
 
-async def test_worker_can_be_watched_and_answers_nothing_else(broker: str, store: tuple[str, ...]) -> None:
-    (port,) = free_ports(1)
-    with (
-        serving(broker, *store, "--no-work") as web,
-        worker(broker, "workers:service", *store, "--listen", f":{port}") as process,
-    ):
-        async with calling(web, broker) as caller, AsyncClient(base_url=f"http://127.0.0.1:{port}") as watch:
-            await caller.start("/echo", "a", json=1)
-            await caller.completion("a")
-            assert [(await watch.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
-            metrics = (await watch.get("/metrics")).text
-            assert 'longcall_attempts_started_total{handler="/echo"} 1.0' in metrics
-            for path in ("/calls", "/calls/", "/calls/a", "/calls/a/log"):
-                assert (await watch.get(path)).status_code == 404
-            assert (await watch.post("/echo?correlid=b")).status_code == 404
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=WAIT_S)
-        assert process.returncode == 0, log
-
-
 async def test_command_has_workers_of_its_own(broker: str, store: tuple[str, ...]) -> None:
     command = (*store, "--", "sh", "-c", "echo $PPID")
-    with serving(broker, "--no-work", *command, target=None) as web, worker(broker, *command):
+    with serving(broker, "--no-work", *command, target=None) as web, worker(broker, *command) as process:
         async with calling(web, broker) as caller:
             await caller.start("/serve", "a")
             assert isinstance(await caller.completion("a"), Succeeded)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, log
 
 
 @pytest.mark.parametrize("arguments", [("worker",), ("serve", "--no-work", "--port", "0")])

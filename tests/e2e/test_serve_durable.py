@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from httpx2 import AsyncClient
+from tests.e2e.polling import until, wait_until
 from tests.e2e.processes import wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Process, calling, serve_command, serving
 
@@ -226,14 +227,16 @@ async def test_of_several_uvicorn_workers_on_one_folder_one_serves_and_the_other
             command, env=environment, stderr=file, start_new_session=True
         )
     try:
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as http, asyncio.timeout(WAIT_S):
-            while "works on" not in log.read_text():  # noqa: ASYNC110 # it is another process
-                await asyncio.sleep(0.1)
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+
+            async def has_ended() -> bool:
+                status = (await http.get("/calls/a")).json()
+                return (status["state"], status["attempt"]) == ("succeeded", 1)
+
+            wait_until(lambda: "works on" in log.read_text())
             answers = await asyncio.gather(*(http.post("/echo?correlid=a", json=1) for _ in range(10)))
             assert {answer.headers["location"] for answer in answers} == {"/calls/a"}
-            while (status := (await http.get("/calls/a")).json())["state"] != "succeeded":  # noqa: ASYNC110 # it is another process
-                await asyncio.sleep(0.1)
-            assert status["attempt"] == 1
+            await until(has_ended)
     finally:
         os.killpg(uvicorn.pid, signal.SIGKILL)
         uvicorn.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -16,7 +15,8 @@ import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.identities import AUDIENCE, CALLER, running_issuer
-from tests.e2e.processes import WAIT_S, wait_until_gone
+from tests.e2e.polling import until
+from tests.e2e.processes import wait_until_gone
 from tests.e2e.serving import HERE, TOPIC, Caller, Process, calling, serve_command, serving
 
 from longcall.contract import Failed, Succeeded
@@ -51,9 +51,10 @@ async def scrape(http: AsyncClient, name: str, **labels: str) -> float | None:
 
 
 async def until_metric(http: AsyncClient, expected: float, name: str, **labels: str) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while await scrape(http, name, **labels) != expected:  # noqa: ASYNC110 # it is another process
-            await asyncio.sleep(0.05)
+    async def is_so() -> bool:
+        return await scrape(http, name, **labels) == expected
+
+    await until(is_so)
 
 
 # Who gets in.
@@ -109,10 +110,11 @@ async def test_service_with_google_id_tokens(broker: str, monkeypatch: pytest.Mo
             assert (answer.status_code, answer.json()["retryable"]) == (503, True)
             issuer.status = 200
             http.headers.update(bearer(issuer.key.token()))
-            async with asyncio.timeout(WAIT_S):
-                # It does not ask again at once.
-                while (await http.get("/calls")).status_code == 503:  # noqa: ASYNC110 # it is another process
-                    await asyncio.sleep(0.2)
+
+            async def has_asked_again() -> bool:
+                return (await http.get("/calls")).status_code != 503
+
+            await until(has_asked_again)
 
             await caller.start("/echo", "a", json=1)
             assert isinstance(await caller.completion("a"), Succeeded)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from workers import wait_for_file
 
 from longcall.contract import JsonValue
 from longcall.service import Call, CallFailed, Service
@@ -35,8 +35,7 @@ def queries(call: Call) -> JsonValue:
 def waits(call: Call) -> JsonValue:
     """Work until the file that the arguments name is there; the progress message is the process id."""
     call.progress(0, message=str(os.getpid()))
-    while not Path(str(call.arguments)).exists():
-        time.sleep(0.02)
+    wait_for_file(call)
     return "done"
 
 

@@ -18,6 +18,12 @@ from longcall.service.call import HandlerResult
 service = Service("workers")
 
 
+def wait_for_file(call: Call) -> None:
+    """Wait for the file that the arguments name."""
+    while not Path(str(call.arguments)).exists():
+        time.sleep(0.02)
+
+
 @service.handler("/echo")
 def echo(call: Call) -> JsonValue:
     logging.getLogger("workers").info("working on %s", call.id)
@@ -64,8 +70,7 @@ def says(call: Call) -> JsonValue:
     """Say something, and work until the file that the arguments name is there."""
     call.log(f"attempt {call.attempt}\nreads \x1b[31mred\x1b[0m", level="warning")
     call.progress(0, message=str(os.getpid()))
-    while not os.path.exists(str(call.arguments)):  # noqa: PTH110 # one line
-        time.sleep(0.02)
+    wait_for_file(call)
     call.log("done")
     return "done"
 
@@ -82,8 +87,7 @@ def talks(call: Call) -> JsonValue:
 def waits(call: Call) -> JsonValue:
     """Work until the file that the arguments name is there."""
     call.progress(0, message=str(os.getpid()))
-    while not os.path.exists(str(call.arguments)):  # noqa: PTH110 # one line
-        time.sleep(0.02)
+    wait_for_file(call)
     return "done"
 
 
@@ -93,7 +97,7 @@ def tells(call: Call) -> JsonValue:
     call.progress(0, message=str(os.getpid()))
     try:
         while True:
-            time.sleep(60)
+            signal.pause()
     finally:
         Path(str(call.arguments)).write_text(f"cancelled: {call.cancelled}")
 
@@ -103,8 +107,7 @@ async def awaits(call: Call) -> JsonValue:
     """Wait for ever where the arguments name a file, and say in it how the waiting ended."""
     call.progress(0, message=str(os.getpid()))
     if call.arguments is None:
-        await asyncio.sleep(0)
-        return os.getpid()
+        return await asyncio.to_thread(os.getpid)
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -46,42 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: $LONGCALL_STORE, then ~/.local/state/longcall/services/NAME)",
     )
     parser.add_argument(
-        "--takeover",
-        type=float,
-        metavar="SECONDS",
-        help="how long a replica must have been silent to count as dead (default: 30)",
-    )
-    parser.add_argument(
-        "--drain",
-        type=float,
-        metavar="SECONDS",
-        help="how long running work may go on after SIGTERM (default: 5)",
-    )
-    parser.add_argument(
         "--reply-topic",
         action="append",
         metavar="PATH",
         help="a topic where requests may have reports published, or a beginning of some, with a * "
         "(default: $LONGCALL_REPLY_TOPICS, with commas between); repeatable",
-    )
-    parser.add_argument(
-        "--results-url",
-        metavar="URL",
-        help="put results that are too large for a message below this URL (gs://bucket/folder, any that "
-        "fsspec knows), and publish where they lie (default: $LONGCALL_RESULTS_URL, then nowhere: such a "
-        "call fails)",
-    )
-    parser.add_argument(
-        "--result-limit",
-        type=int,
-        metavar="BYTES",
-        help="put results there that are larger than this (default: what a message takes, 9990000)",
-    )
-    parser.add_argument(
-        "--result-lifetime",
-        type=float,
-        metavar="SECONDS",
-        help="for how long results lie there (default: 604800, a week)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
@@ -91,12 +60,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="json: one object a line, as Google Cloud Logging reads them (default: $LONGCALL_LOG_FORMAT, "
         "then text)",
     )
+    _add_results(parser)
     _add_limits(parser)
     serve_command.add_options(parser)
 
 
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("large results")
+    group.add_argument(
+        "--results-url",
+        metavar="URL",
+        help="put results that are too large for a message below this URL (gs://bucket/folder, any that "
+        "fsspec knows), and publish where they lie (default: $LONGCALL_RESULTS_URL, then nowhere: such a "
+        "call fails)",
+    )
+    group.add_argument(
+        "--result-limit",
+        type=int,
+        metavar="BYTES",
+        help="put results there that are larger than this (default: what a message takes, 9990000)",
+    )
+    group.add_argument(
+        "--result-lifetime",
+        type=float,
+        metavar="SECONDS",
+        help="for how long results lie there (default: 604800, a week)",
+    )
+
+
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--takeover",
+        type=float,
+        metavar="SECONDS",
+        help="how long a replica must have been silent to count as dead (default: 30)",
+    )
+    group.add_argument(
+        "--drain",
+        type=float,
+        metavar="SECONDS",
+        help="how long running work may go on after SIGTERM (default: 5)",
+    )
     group.add_argument(
         "--max-processes",
         type=int,

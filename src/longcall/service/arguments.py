@@ -197,7 +197,7 @@ def _hint(function: Handler, parameter: inspect.Parameter) -> Any:
         hint = typing.get_type_hints(lone, globalns=_globals_of(function), include_extras=True)[
             parameter.name
         ]
-    except Exception as error:  # annotations are the author's code
+    except (NameError, AttributeError, LookupError, TypeError, ValueError, SyntaxError) as error:
         if isinstance(annotation, str) and annotation.rpartition(".")[2] == "Call":
             return Call  # imported for the type checker only
         raise _refusal(

@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -126,19 +126,19 @@ async def _start(spill: int) -> tuple[int, asyncio.subprocess.Process]:
     Args:
         spill: of a file for a result that is too large for a line.
     """
-    reading, writing = os.pipe()
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "longcall.service.child", str(writing), str(spill)),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(writing, spill),
-            start_new_session=True,
-        )
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
+    with ExitStack() as unless_started:
+        reading, writing = os.pipe()
+        unless_started.callback(os.close, reading)
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "longcall.service.child", str(writing), str(spill)),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(writing, spill),
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        unless_started.pop_all()
     return reading, child
 
 

@@ -43,10 +43,9 @@ class CountRequests:
 
         try:
             await self._app(scope, receive, send_and_note)
-        except Exception:  # passed on: who answers it stands outside of all middleware
-            if not statuses:
+        finally:
+            if not statuses:  # an error is on its way to who answers it, outside of all middleware
                 self._count(scope, 500)
-            raise
 
     def _count(self, scope: Scope, status: int) -> None:
         # Starlette's router leaves in the scope what it has found.

@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -163,17 +163,17 @@ class _Process:
 
     async def run(self, body: bytes, output: _Output, errors: _Output) -> int:
         """Return the command's exit status, -N when signal N ended it."""
-        control_reading, control = os.pipe()
-        told, told_writing = os.pipe()
-        try:
-            guard = await self._start(control_reading, told_writing)
-        except BaseException:
-            os.close(control)
-            os.close(told)
-            raise
-        finally:
-            os.close(control_reading)
-            os.close(told_writing)
+        with ExitStack() as unless_started:
+            control_reading, control = os.pipe()
+            told, told_writing = os.pipe()
+            for ours in (control, told):
+                unless_started.callback(os.close, ours)
+            try:
+                guard = await self._start(control_reading, told_writing)
+            finally:
+                os.close(control_reading)
+                os.close(told_writing)
+            unless_started.pop_all()
         assert guard.stdout is not None  # both are pipes
         assert guard.stderr is not None
         reading = {

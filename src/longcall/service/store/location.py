@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -39,12 +40,12 @@ def open_store(where: str, *, service: str, clock: Clock) -> CallStore:
     if "://" in where:
         raise ServiceConfigError("store", f"a folder, {MEMORY!r}, or postgresql://…")
     folder = Path(where)
-    lock = _lock(folder)
-    try:
-        return CallStore(SqliteDatabase(folder / _FILE, service=service), clock=clock, lock=lock)
-    except BaseException:
-        os.close(lock)
-        raise
+    with ExitStack() as unless_opened:
+        lock = _lock(folder)
+        unless_opened.callback(os.close, lock)
+        store = CallStore(SqliteDatabase(folder / _FILE, service=service), clock=clock, lock=lock)
+        unless_opened.pop_all()
+    return store
 
 
 def is_shared(where: str) -> bool:

@@ -28,6 +28,7 @@ from longcall.testing import running_broker
 from longcall.transport.pubsub import PubSubTransport
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+CONNECT = (HOW_TO / "connect.md").read_text()
 SECURE = (HOW_TO / "secure-a-service.md").read_text()
 WATCH = (HOW_TO / "watch-a-service.md").read_text()
 TOPIC = "projects/my-project/topics/completions"
@@ -150,16 +151,22 @@ def test_every_variable_of_authentication_is_in_the_table() -> None:
     assert set(re.findall(r"^\| `(LONGCALL_\w+)`", SECURE, re.MULTILINE)) == read
 
 
-def test_airflow_takes_the_header_from_the_connection() -> None:
+def test_airflow_logs_in_with_the_connection_of_the_page() -> None:
     from airflow.models.connection import Connection
-    from airflow.providers.http.hooks.http import HttpHook
-    from requests import Session
 
-    (extra,) = blocks(SECURE, "json")
-    connection = Connection(conn_id="service", conn_type="http", host="http://service", extra=extra)
-    session = HttpHook()._configure_session_from_extra(Session(), connection, {})
+    from longcall.airflow.service_login import BearerToken, read_login
 
-    assert session.headers["Authorization"] == "Bearer the-token"
+    (variable,) = re.findall(r"export AIRFLOW_CONN_DIGITS='(.*)'", CONNECT)
+    connection = Connection.from_json(variable.replace("…", "the-token"), conn_id="digits")
+    login = read_login(
+        "digits",
+        url=f"{connection.schema}://{connection.host}",
+        login=connection.login,
+        password=connection.password,
+        extra=connection.extra_dejson,
+    )
+
+    assert login == BearerToken("the-token")
 
 
 # Watch a service.

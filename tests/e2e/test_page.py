@@ -42,11 +42,11 @@ async def test_list_and_call_follow_the_work(
         page.wait_for("document.querySelector('tbody').isOld !== true")
         assert page.value("document.activeElement.textContent") == "call-a"  # the reader is where they were
         page.press("Enter")
-        page.wait_for("document.querySelector('h1').textContent === 'call-a'")
+        page.wait_for("document.querySelector('h1')?.textContent === 'call-a'")
         page.wait_for("document.querySelector('#lines')?.textContent.includes('attempt 1') === true")
         (tmp_path / "go").touch()
-        page.wait_for("document.querySelector('.badge').textContent === 'succeeded'")
-        page.wait_for("document.querySelector('#lines').textContent.includes('done')")
+        page.wait_for("document.querySelector('.badge')?.textContent === 'succeeded'")
+        page.wait_for("document.querySelector('#lines')?.textContent.includes('done')")
         assert page.value("document.querySelector('[aria-label=Result]').textContent") == '"done"'
 
 
@@ -89,7 +89,7 @@ async def test_every_control_has_a_name_and_nothing_is_refused_by_the_policy(
 
 async def test_open_page_does_not_hold_up_the_services_end(page: Page, service: Process) -> None:
     page.go(f"{service.url}/calls/")
-    page.wait_for("document.getElementById('link').textContent === 'live'")
+    page.wait_for("document.getElementById('link')?.textContent === 'live'")
     assert service.end(signal.SIGTERM) == 0
-    page.wait_for("document.getElementById('link').textContent === 'not connected'")
+    page.wait_for("document.getElementById('link')?.textContent === 'not connected'")
     assert "Cancel" not in service.log  # uvicorn cancels what does not end by itself

@@ -13,6 +13,7 @@ from tests.e2e.processes import wait_until_gone
 
 from longcall.contract import CallRequest, Log, Progress, Succeeded
 from longcall.service import CallFailed
+from longcall.service.call import MAX_RESULT_BYTES
 from longcall.service.process import run_in_process
 
 HERE = Path(__file__).parent
@@ -33,7 +34,10 @@ async def run(handler: str, body: bytes = b"", *, progress: list[Progress] | Non
             reported.append(report)
 
     return await asyncio.wait_for(
-        run_in_process(f"workers:{handler}", request, attempt=1, on_report=on_report), WAIT_S
+        run_in_process(
+            f"workers:{handler}", request, attempt=1, on_report=on_report, max_result_bytes=MAX_RESULT_BYTES
+        ),
+        WAIT_S,
     )
 
 
@@ -59,7 +63,7 @@ async def test_result_comes_back() -> None:
 
 async def test_bytes_come_back_up_to_what_a_message_takes() -> None:
     assert len((await run("large", b"9990000")).data) == 9_990_000
-    with pytest.raises(CallFailed, match="store it and return its address") as raised:
+    with pytest.raises(CallFailed, match="start the service with --results-url") as raised:
         await run("large", b"9990001")
     assert not raised.value.retryable
 
@@ -120,7 +124,13 @@ async def _spinning(handler: str, body: bytes = b"") -> tuple[asyncio.Task[Succe
     reported: asyncio.Queue[Progress | Log] = asyncio.Queue()
     request = CallRequest(correlation_id="a", body=body)
     task = asyncio.create_task(
-        run_in_process(f"workers:{handler}", request, attempt=1, on_report=reported.put_nowait)
+        run_in_process(
+            f"workers:{handler}",
+            request,
+            attempt=1,
+            on_report=reported.put_nowait,
+            max_result_bytes=MAX_RESULT_BYTES,
+        )
     )
     progress = await asyncio.wait_for(reported.get(), WAIT_S)
     assert isinstance(progress, Progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +12,27 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from longcall.cli.stack.airflow_release import airflow_version
+
 # The machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
 
+# Importing Airflow writes to its home: not to the user's.
+_AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="longcall-airflow-", ignore_cleanup_errors=True)
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    _AIRFLOW_HOME.cleanup()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the kill storms be longer with `make chaos` than in `make test`."""
     parser.addoption("--rounds", type=int, default=3, help="kills in each storm (default: %(default)s)")
+    parser.addoption("--airflow-python", type=Path, help="an interpreter with another Airflow, for the stack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +41,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         runs_airflow = item.get_closest_marker("stack") or "stack" in getattr(item, "fixturenames", ())
         group = "stack" if runs_airflow else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the Airflow under test cannot do, and say why."""
+    for marker in item.iter_markers("needs_airflow"):
+        release, why = marker.args
+        if tuple(map(int, release.split("."))) > _airflow_under_test(item.config):
+            pytest.skip(f"needs Airflow {release}: {why}")
+
+
+def _airflow_under_test(config: pytest.Config) -> tuple[int, ...]:
+    python = config.getoption("--airflow-python") or Path(sys.executable)
+    return tuple(map(int, airflow_version(python.absolute()).split(".")[:2]))
 
 
 @pytest.fixture

@@ -47,7 +47,9 @@ def paused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
+def stack(
+    request: pytest.FixtureRequest, paused_folder: Path, google: GoogleAccounts
+) -> Iterator[LocalStack]:
     (paused_folder / "results").mkdir()
     environment = {
         "PAUSED_FOLDER": str(paused_folder),
@@ -77,6 +79,7 @@ def stack(paused_folder: Path, google: GoogleAccounts) -> Iterator[LocalStack]:
     }
     with LocalStack(
         dags_folder=HERE / "dags",
+        airflow_python=request.config.getoption("--airflow-python"),
         service="services:service",
         project=PROJECT,
         topic="reports",

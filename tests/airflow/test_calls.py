@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,19 +67,28 @@ def test_the_articles_stock_operators_call_a_longcall_service(
     assert subscriptions.names() == before
 
 
-def test_four_visible_steps_answer_and_clean_up(stack: LocalStack, subscriptions: Subscriptions) -> None:
-    before = subscriptions.names()
+@pytest.fixture(scope="module")
+def four_steps_run(stack: LocalStack) -> str:
+    return succeed(stack, "four_steps")
 
-    run_id = succeed(stack, "four_steps")
 
-    results = stack.airflow.xcom("four_steps", run_id, "collect")
+@pytest.mark.oldest
+def test_four_visible_steps_answer_and_clean_up(
+    stack: LocalStack, subscriptions: Subscriptions, four_steps_run: str
+) -> None:
+    results = stack.airflow.xcom("four_steps", four_steps_run, "collect")
     assert results[0]["echo"]["n"] == 7
-    assert subscriptions.names() == before
-    call = call_of(stack, "four_steps", run_id, "steps.wait_for_completion")
+    call = call_of(stack, "four_steps", four_steps_run, "steps.wait_for_completion")
+    assert call["inbox"].rpartition("/")[2] not in subscriptions.names()
     assert (call["state"], call["attempt"], call["service"]) == ("succeeded", 1, "/services/tests")
     assert call["started_time"] < call["ended_time"]
+
+
+@pytest.mark.needs_airflow("3.3", "without tracing, older ones keep no trace context for a task")
+def test_one_trace_leads_to_the_service_and_back(stack: LocalStack, four_steps_run: str) -> None:
+    call = call_of(stack, "four_steps", four_steps_run, "steps.wait_for_completion")
     key = f"longcall_completion.{call['correlid']}"
-    completion = stack.airflow.xcom("four_steps", run_id, "steps.wait_for_completion", key=key)
+    completion = stack.airflow.xcom("four_steps", four_steps_run, "steps.wait_for_completion", key=key)
     assert isinstance(completion, dict)
     assert trace_of(completion["attributes"]["traceparent"]) == trace_of(call["traceparent"])
 
@@ -142,6 +150,7 @@ def test_service_that_raises_fails_the_task_with_its_own_words_after_the_retries
     assert subscriptions.names() == before
 
 
+@pytest.mark.oldest
 def test_failure_that_is_not_retryable_fails_at_once(stack: LocalStack) -> None:
     run_id, state = run(stack, "service_fails_for_good")
 
@@ -202,7 +211,7 @@ def test_no_result_is_in_a_triggerer_log(stack: LocalStack) -> None:
     assert not [log.name for log in logs if secret in log.read_text()]
 
 
-@pytest.mark.parametrize("dag_id", ["four_steps", "at_once"])
+@pytest.mark.parametrize("dag_id", ["four_steps", pytest.param("at_once", marks=pytest.mark.oldest)])
 def test_call_works_in_airflow_dags_test(
     stack: LocalStack, subscriptions: Subscriptions, dag_id: str, tmp_path: Path
 ) -> None:
@@ -211,7 +220,7 @@ def test_call_works_in_airflow_dags_test(
     shutil.copy(stack.home / "airflow" / "airflow.db", tmp_path)
     database = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow.db'}"}
 
-    command = [sys.executable, "-m", "airflow", "dags", "test", dag_id]
+    command = stack.airflow_command("dags", "test", dag_id)
     done = subprocess.run(
         command, env=stack.environment | database, capture_output=True, text=True, check=False
     )
@@ -272,6 +281,7 @@ def hostile_reports(correlid: str) -> list[dict[str, str]]:
     ]
 
 
+@pytest.mark.oldest
 def test_hostile_reports_resume_nobody(stack: LocalStack, subscriptions: Subscriptions) -> None:
     """Somebody who may publish on the topic, and knows the id, cannot speak for the service."""
     before = subscriptions.names()

@@ -13,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx2
 import pytest
 
+pytest.importorskip(
+    "sqlalchemy", "2.0", reason="a service cannot run beside an Airflow that wants SQLAlchemy 1.4"
+)
 from longcall.airflow.ending import Ending, end_call
 from longcall.airflow.record import CallRecord
 from longcall.service import Call, Service

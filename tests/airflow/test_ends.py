@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +133,7 @@ def start_second_triggerer(stack: LocalStack) -> Iterator[Callable[[], None]]:
     """Starts another triggerer; afterwards it is gone."""
 
     def start() -> None:
-        command = (sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs")
+        command = stack.airflow_command("triggerer", "--skip-serve-logs")
         stack.start_component("second-triggerer", *command)
         log = stack.logs_dir / "second-triggerer.log"
         wait_until(lambda: "Starting the triggerer" in log.read_text(), "the second triggerer works")

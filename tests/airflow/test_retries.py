@@ -37,7 +37,16 @@ def test_retry_after_a_failure_is_a_new_call(stack: LocalStack, subscriptions: S
     assert subscriptions.names() == before
 
 
-@pytest.mark.parametrize("has_triggerer", [True, False])
+@pytest.mark.parametrize(
+    "has_triggerer",
+    [
+        True,
+        pytest.param(
+            False,
+            marks=pytest.mark.needs_airflow("3.3", "a later try knows nothing of the call of a cleared one"),
+        ),
+    ],
+)
 def test_cleared_task_cancels_its_call_and_starts_another(
     stack: LocalStack, subscriptions: Subscriptions, has_triggerer: bool
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.airflow.conftest import Subscriptions
 from tests.airflow.runs import succeed
 
 from longcall.cli.stack import LocalStack
+
+pytestmark = pytest.mark.stack
 
 READERS = ("pull", "sensor", "deferred", "hook", "async_hook")
 

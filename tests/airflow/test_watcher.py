@@ -16,6 +16,8 @@ from longcall.contract import Heartbeat, Message, Report, ReportBody, Succeeded,
 from longcall.testing import running_broker
 from longcall.transport.pubsub import PubSubTransport
 
+pytestmark = pytest.mark.needs_airflow("3.0", "Airflow 2 has no asset watchers")
+
 TOPIC = "projects/tests/topics/reports"
 WATCHED = {"topic": "reports", "subscription": "watcher", "project_id": "tests", "source": "/services/digits"}
 

@@ -28,7 +28,12 @@ from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_argum
 from longcall.airflow.settings import InboxChoice, settle_inbox
 from longcall.airflow.tracing import link_to_service, outgoing_traceparent
 from longcall.airflow.trigger import CompletionTrigger, EventStatus
-from longcall.airflow.version_compat import Context, load_across_tries, store_across_tries
+from longcall.airflow.version_compat import (
+    LATER_TRIES_REMEMBER,
+    Context,
+    load_across_tries,
+    store_across_tries,
+)
 from longcall.client import CallError, CallTimeout, ResultAccess
 from longcall.client.labels import InboxOwner, created_label
 from longcall.contract import (
@@ -68,7 +73,13 @@ HOLD_BACK_S = 10.0
 def forget_cleared(context: Context) -> None:
     """Undo the call of an earlier try whose task was cleared since then, in case no trigger could (3.3+)."""
     kept = load_across_tries(context, CALL_XCOM_KEY)
-    if not isinstance(kept, Mapping) or kept.get("first_try") == TaskTry.of(context).first:
+    this = TaskTry.of(context)
+    if not LATER_TRIES_REMEMBER and 1 < this.first == this.number:
+        log.info(
+            "The task was cleared: what it waited for was cancelled, if a triggerer ran at that time. "
+            "If none did, it goes on: before Airflow 3.3 a later try knows nothing of it"
+        )
+    if not isinstance(kept, Mapping) or kept.get("first_try") == this.first:
         return
     record = CallRecord.from_json(kept.get("call"))
     log.info("The task was cleared: cancelling its call %s, unless it has ended", record.correlid)

@@ -67,6 +67,7 @@ from longcall.contract import JsonValue
 
 __all__ = [
     "HAS_ASSET_WATCHERS",
+    "LATER_TRIES_REMEMBER",
     "STORES_BEFORE_EVENTS",
     "TRIGGER_HAS_ON_KILL",
     "AdvanceItem",
@@ -120,6 +121,9 @@ HAS_ASSET_WATCHERS = _VERSION >= (3, 0)
 
 TRIGGER_HAS_ON_KILL = _VERSION >= (3, 3)
 """Before 3.3 a trigger learns of a kill only by being cancelled, as it is for every other reason."""
+
+LATER_TRIES_REMEMBER = _VERSION >= (3, 3)
+"""Before 3.3 nothing that a try stores survives the task's next try or clear."""
 
 STORES_BEFORE_EVENTS = hasattr(XCom, "aset")
 """From 3.3 on a trigger's request is written to the triggerer's one pipe at once, and handled in its turn: an

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 
+from airflow.providers.common.compat.standard.operators import PythonOperator
 from airflow.providers.google.cloud.hooks.pubsub import PubSubHook
 from airflow.providers.google.cloud.operators.pubsub import PubSubDeleteSubscriptionOperator
 from airflow.providers.google.cloud.sensors.pubsub import PubSubPullSensor
 from airflow.providers.http.operators.http import HttpOperator
-from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG
+from dag_names import DAG
 
 PROJECT = "tests"
 

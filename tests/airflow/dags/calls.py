@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from dag_names import DAG, task
 
 from longcall.airflow import LongCallOperator, LongCallSweepOperator, LongCallTaskGroup
 

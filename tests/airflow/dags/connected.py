@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from dag_names import DAG
 
 from longcall.airflow import LongCallOperator, LongCallTaskGroup
 

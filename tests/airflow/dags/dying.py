@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from dag_names import DAG, task
 
 from longcall.airflow import LongCallOperator
 from longcall.airflow import operator as steps

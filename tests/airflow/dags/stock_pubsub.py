@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from airflow.providers.common.compat.standard.operators import PythonOperator
 from airflow.providers.google.cloud.hooks.pubsub import PubSubAsyncHook, PubSubHook
 from airflow.providers.google.cloud.operators.pubsub import (
     PubSubCreateSubscriptionOperator,
@@ -14,8 +15,7 @@ from airflow.providers.google.cloud.operators.pubsub import (
     PubSubPullOperator,
 )
 from airflow.providers.google.cloud.sensors.pubsub import PubSubPullSensor
-from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG
+from dag_names import DAG
 
 HERE = {"project_id": "tests"}
 TOPIC = "stock"

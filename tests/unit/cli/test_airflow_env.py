@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from longcall.cli.stack.airflow_env import AirflowLogin, airflow_environment, clean_environment
+from longcall.cli.stack.airflow_release import airflow_version, release_of
+from longcall.cli.stack.errors import StackError
 
 HOME = Path("/somewhere/home")
 
@@ -62,3 +66,21 @@ def test_airflow_listens_on_loopback_alone() -> None:
 def test_the_password_is_not_in_the_logins_repr() -> None:
     login = AirflowLogin(password="tell-nobody")
     assert "tell-nobody" not in repr(login)
+
+
+def test_airflow_2_listens_on_loopback_alone_and_asks_for_the_password() -> None:
+    settings = airflow_environment(
+        home=HOME,
+        dags_folder=Path("/somewhere/dags"),
+        port=8123,
+        login=AirflowLogin(),
+        config={},
+        release=release_of("2.11.2"),
+    )
+    assert settings["AIRFLOW__WEBSERVER__WEB_SERVER_HOST"] == "127.0.0.1"
+    assert settings["AIRFLOW__API__AUTH_BACKENDS"] == "airflow.api.auth.backend.session"
+
+
+def test_interpreter_without_airflow_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="no-python"):
+        airflow_version(tmp_path / "no-python")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,20 +9,17 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-import httpx2
-
 from longcall.cli.stack.airflow_env import AirflowLogin
+from longcall.cli.stack.airflow_release import AIRFLOW_3, Airflow3
 from longcall.cli.stack.errors import StackError, StackTimeout
+from longcall.cli.stack.rest import RestClient
 from longcall.contract import JsonValue
 
 __all__ = ["FINAL_RUN_STATES", "AirflowApi", "RunState", "Slots", "TaskInstance"]
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
-_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-_POLL_INTERVAL_S = 0.2
 _PAGE = 100
 _LOG_LINES = 15
-_MAX_BUSY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +77,25 @@ class AirflowApi:
     Leaving the `with` closes its connections.
     """
 
-    def __init__(self, url: str, login: AirflowLogin, *, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        login: AirflowLogin,
+        *,
+        release: Airflow3 = AIRFLOW_3,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Keep the address; nothing is sent yet.
 
         Args:
-            url: of the API server, without a path.
+            url: of the API server or webserver, without a path.
             login: logged in with at the first request that needs it.
+            release: how this Airflow is spoken to.
             check: called while waiting; raises when waiting has become pointless.
         """
         self.url = url
-        self._login = login
-        self._check = check
-        self._token: str | None = None
-        # Not from the environment: a proxy has no business on loopback.
-        self._http = httpx2.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._release = release
+        self._rest = RestClient(url, login, release, check)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -104,7 +105,7 @@ class AirflowApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connections."""
-        self._http.close()
+        self._rest.close()
 
     def wait_until_healthy(self, *, timeout_s: float = 120.0) -> None:
         """Wait until the API server answers and scheduler, triggerer and DAG processor have reported.
@@ -112,16 +113,7 @@ class AirflowApi:
         Raises:
             StackTimeout: names what had not reported.
         """
-
-        def sick() -> str | None:
-            try:
-                health = self._http.get("/api/v2/monitor/health", timeout=5.0).json()
-            except httpx2.TransportError:
-                return "the API server did not answer"
-            missing = [part for part in _COMPONENTS if health[part]["status"] != "healthy"]
-            return f"no sign of life from {', '.join(missing)}" if missing else None
-
-        self._wait_while(sick, timeout_s=timeout_s)
+        self._rest.wait_while(self._rest.sick_part, timeout_s=timeout_s)
 
     def wait_for_dag(self, dag_id: str, *, timeout_s: float = 60.0) -> None:
         """Wait until the DAG processor has read the DAG.
@@ -132,25 +124,23 @@ class AirflowApi:
         """
 
         def unknown() -> str | None:
-            if self._send("GET", f"/dags/{quote(dag_id)}", missing_ok=True) is not None:
+            if self._rest.find("GET", f"/dags/{quote(dag_id)}") is not None:
                 return None
-            for broken in _rows(self._json("GET", "/importErrors"), "import_errors"):
+            for broken in _rows(self._rest.json("GET", "/importErrors"), "import_errors"):
                 raise StackError(f"DAG file {broken['filename']} does not import:\n{broken['stack_trace']}")
             return f"the DAG processor found no DAG {dag_id!r}"
 
-        self._wait_while(unknown, timeout_s=timeout_s)
+        self._rest.wait_while(unknown, timeout_s=timeout_s)
 
     def trigger(self, dag_id: str, conf: dict[str, JsonValue] | None = None) -> str:
         """Wait for the DAG to be known, start a run of it, and return the run's id."""
         self.wait_for_dag(dag_id)
-        run = self._json(
-            "POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None, "conf": dict(conf or {})}
-        )
+        run = self._rest.json("POST", f"/dags/{quote(dag_id)}/dagRuns", self._release.run_request(conf or {}))
         return str(run["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> RunState:
         """Return the run's present state."""
-        run = self._json("GET", _run_path(dag_id, run_id))
+        run = self._rest.json("GET", _run_path(dag_id, run_id))
         return RunState(dag_id=dag_id, run_id=run_id, state=str(run["state"]))
 
     def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float = 120.0) -> RunState:
@@ -164,7 +154,7 @@ class AirflowApi:
             return None if self.run_state(dag_id, run_id).ended else f"run {run_id} of {dag_id} goes on"
 
         try:
-            self._wait_while(running, timeout_s=timeout_s)
+            self._rest.wait_while(running, timeout_s=timeout_s)
         except StackTimeout as error:
             raise StackTimeout("\n".join([str(error), *self._unfinished(dag_id, run_id)])) from error
         return self.run_state(dag_id, run_id)
@@ -195,14 +185,14 @@ class AirflowApi:
             state = seen[0].state if seen else "absent"
             return None if state in states else f"task {task_id}[{map_index}] of {run_id} is {state}"
 
-        self._wait_while(elsewhere, timeout_s=timeout_s)
+        self._rest.wait_while(elsewhere, timeout_s=timeout_s)
         return seen[0]
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
         """Return the run's task instances."""
         found: list[TaskInstance] = []
         while True:
-            page = self._json(
+            page = self._rest.json(
                 "GET", f"{_run_path(dag_id, run_id)}/taskInstances?limit={_PAGE}&offset={len(found)}"
             )
             rows = _rows(page, "task_instances")
@@ -215,31 +205,29 @@ class AirflowApi:
     ) -> JsonValue:
         """Return the XCom's value, None if there is none."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
-        entry = self._send("GET", f"{path}?map_index={map_index}&deserialize=false", missing_ok=True)
+        entry = self._rest.find("GET", f"{path}?map_index={map_index}&deserialize=false&stringify=false")
         return None if entry is None else entry["value"]
 
     def task_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, JsonValue]:
         """Return the addresses of the task's buttons by their names; None: nothing to click."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/links"
-        links = self._json("GET", path)["extra_links"]
-        return dict(links) if isinstance(links, dict) else {}
+        return self._release.links(self._rest.json("GET", path))
 
     def task_log(
         self, dag_id: str, run_id: str, task_id: str, *, try_number: int = 1, map_index: int = -1
     ) -> str:
         """Return the log of one try, one event a line, as far as it is written."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
-        log = self._json("GET", f"{path}?map_index={map_index}&full_content=true")
-        return "\n".join(_log_line(event) for event in _list(log["content"]))
+        return "\n".join(self._rest.log_lines(f"{path}?map_index={map_index}&full_content=true"))
 
     def test_connection(self, conn_id: str, fields: Mapping[str, JsonValue]) -> tuple[bool, str]:
         """Press the Test button of a connection's form, if Airflow has one; return what it says."""
-        answer = self._json("POST", "/connections/test", {"connection_id": conn_id, **fields})
+        answer = self._rest.json("POST", "/connections/test", {"connection_id": conn_id, **fields})
         return bool(answer["status"]), str(answer["message"])
 
     def slots(self) -> Slots:
         """Return how the default pool is used at this moment."""
-        pool = self._json("GET", "/pools/default_pool")
+        pool = self._rest.json("GET", "/pools/default_pool")
         in_use = int(str(pool["running_slots"])) + int(str(pool["queued_slots"]))
         return Slots(in_use=in_use, deferred=int(str(pool["deferred_slots"])))
 
@@ -248,17 +236,19 @@ class AirflowApi:
     ) -> None:
         """Set the state of a task instance, as the page's "mark as" does."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}"
-        self._send("PATCH", path if map_index < 0 else f"{path}/{map_index}", {"new_state": new_state})
+        self._rest.json(
+            "PATCH", path if map_index < 0 else f"{path}/{map_index}", self._release.mark_request(new_state)
+        )
 
     def clear_tasks(self, dag_id: str, run_id: str, task_ids: list[str]) -> None:
         """Clear tasks of a run, so that they run again."""
         body: dict[str, JsonValue] = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids)}
         body |= {"only_failed": False, "reset_dag_runs": True}
-        self._send("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
+        self._rest.json("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
     def patch_run(self, dag_id: str, run_id: str, *, state: str) -> None:
         """Set the state of a run, as the page's "mark as" does."""
-        self._send("PATCH", _run_path(dag_id, run_id), {"state": state})
+        self._rest.json("PATCH", _run_path(dag_id, run_id), {"state": state})
 
     def _unfinished(self, dag_id: str, run_id: str) -> Iterator[str]:
         for task in self.task_instances(dag_id, run_id):
@@ -268,62 +258,6 @@ class AirflowApi:
                     dag_id, run_id, task.task_id, try_number=task.try_number, map_index=task.map_index
                 )
                 yield from log.splitlines()[-_LOG_LINES:]
-
-    def _wait_while(self, reason: Callable[[], str | None], *, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while (why := reason()) is not None:
-            self._check()
-            if time.monotonic() > deadline_s:
-                raise StackTimeout(f"{why} within {timeout_s:g} s")
-            time.sleep(_POLL_INTERVAL_S)
-
-    def _json(self, method: str, path: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
-        answer = self._send(method, path, body)
-        return {} if answer is None else answer
-
-    def _send(
-        self, method: str, path: str, body: dict[str, JsonValue] | None = None, *, missing_ok: bool = False
-    ) -> dict[str, JsonValue] | None:
-        if self._token is None:
-            self._token = self._log_in()
-        headers = {"Authorization": f"Bearer {self._token}"}
-        try:
-            response = self._ask(method, f"/api/v2{path}", body, headers)
-        except httpx2.TransportError as error:
-            self._check()
-            raise StackError(
-                f"Airflow's API at {self.url} did not answer {method} {path}: {error}"
-            ) from error
-        if response.status_code == 404 and missing_ok:
-            return None
-        if response.is_error:
-            raise StackError(
-                f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}"
-            )
-        answer: dict[str, JsonValue] = response.json()
-        return answer
-
-    def _ask(
-        self, method: str, path: str, body: dict[str, JsonValue] | None, headers: Mapping[str, str]
-    ) -> httpx2.Response:
-        """Send a request; again when SQLite was busy for five seconds, so that it changed nothing."""
-        for _ in range(_MAX_BUSY):
-            response = self._http.request(method, path, json=body, headers=headers)
-            if response.status_code != 500 or "Database error" not in response.text:
-                break
-        return response
-
-    def _log_in(self) -> str:
-        try:
-            response = self._http.post(
-                "/auth/token", json={"username": self._login.user, "password": self._login.password}
-            )
-        except httpx2.TransportError as error:
-            self._check()
-            raise StackError(f"Airflow's API at {self.url} did not answer the login: {error}") from error
-        if response.is_error:
-            raise StackError(f"Airflow refused the login of {self._login.user!r}: {response.status_code}")
-        return str(response.json()["access_token"])
 
 
 def _run_path(dag_id: str, run_id: str) -> str:
@@ -355,14 +289,3 @@ def _task_instance(row: dict[str, JsonValue]) -> TaskInstance:
         # Without a template Airflow repeats the index here.
         label=label if label != str(row["map_index"]) else "",
     )
-
-
-def _log_line(event: JsonValue) -> str:
-    if not isinstance(event, dict):
-        return str(event)
-    # The rest of a structured event (fields, error detail with its frames) follows the sentence.
-    rest = {
-        key: value for key, value in event.items() if key not in {"timestamp", "event", "level", "logger"}
-    }
-    words = (event.get("timestamp"), event.get("level"), event.get("event"), rest or None)
-    return " ".join(str(word) for word in words if word is not None)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from longcall.cli.stack.airflow_release import AIRFLOW_3, Airflow3
+
 __all__ = ["AirflowLogin", "airflow_environment", "clean_environment"]
 
 # What the user's own shell says about Airflow and Google must not reach the stack: it would talk to the
@@ -59,6 +61,7 @@ def airflow_environment(
     port: int,
     login: AirflowLogin,
     config: Mapping[str, str],
+    release: Airflow3 = AIRFLOW_3,
 ) -> dict[str, str]:
     """Return every setting of this Airflow as environment variables.
 
@@ -67,8 +70,9 @@ def airflow_environment(
     Args:
         home: AIRFLOW_HOME; holds the database, the task logs and the password file.
         dags_folder: where the DAG files are.
-        port: of the API server, on loopback.
+        port: of the API server or webserver, on loopback.
         login: its name is made an administrator; the password file is the caller's to write.
+        release: how this Airflow is run.
         config: overrides, keyed `SECTION__OPTION`, e.g. `SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME`.
     """
     settings = {
@@ -78,27 +82,18 @@ def airflow_environment(
         "CORE__PARALLELISM": "4",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
-        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{login.user}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(home)),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(port),
-        "API__BASE_URL": f"http://127.0.0.1:{port}",
-        "API__WORKERS": "1",
-        "API__SECRET_KEY": secrets.token_urlsafe(32),
-        "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # Fewer wake-ups and no second reading of files that do not change: two cores have other work.
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.05",
         "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
         "LOGGING__BASE_LOG_FOLDER": str(home / "task-logs"),
         "LOGGING__COLORED_CONSOLE_LOG": "False",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
-        **config,
     }
-    return {"AIRFLOW_HOME": str(home)} | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+    common = {f"AIRFLOW__{name}": value for name, value in settings.items()}
+    wished = {f"AIRFLOW__{name}": value for name, value in config.items()}
+    return {"AIRFLOW_HOME": str(home)} | common | release.environment(port=port) | wished
 
 
 def password_file(home: Path) -> Path:

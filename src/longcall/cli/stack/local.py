@@ -17,18 +17,13 @@ from typing import Self
 
 from longcall.cli.stack.airflow_api import AirflowApi
 from longcall.cli.stack.airflow_env import AirflowLogin, airflow_environment, clean_environment, password_file
+from longcall.cli.stack.airflow_release import AIRFLOW_3, airflow_version, release_of
 from longcall.cli.stack.component import Component
 from longcall.cli.stack.errors import ComponentFailed, StackError, StackTimeout
 from longcall.cli.stack.ports import free_ports
 
-__all__ = ["AIRFLOW_COMPONENTS", "LocalStack"]
+__all__ = ["LocalStack"]
 
-AIRFLOW_COMPONENTS: Mapping[str, tuple[str, ...]] = {
-    "api-server": ("api-server",),
-    "scheduler": ("scheduler", "--skip-serve-logs"),
-    "triggerer": ("triggerer", "--skip-serve-logs"),
-    "dag-processor": ("dag-processor",),
-}
 _POLL_INTERVAL_S = 0.05
 
 
@@ -44,6 +39,7 @@ class LocalStack:
         login: for the Airflow page.
         project: Google project id that the broker and the service use.
         topic: id of the topic where the service publishes.
+        airflow_version: once entered, e.g. `3.3.2`; empty without Airflow.
         keep_home: whether the home outlives the stack; may be set at any time, e.g. after a failure.
     """
 
@@ -54,6 +50,7 @@ class LocalStack:
         service: str | None = None,
         broker: bool = True,
         airflow: bool = True,
+        airflow_python: Path | None = None,
         project: str = "demo",
         topic: str = "completions",
         env: Mapping[str, str] | None = None,
@@ -67,6 +64,7 @@ class LocalStack:
             service: `module:attribute` for `longcall serve`; None: no service.
             broker: whether to run a broker. Without it, `pubsub_host` and the service are not there.
             airflow: whether to run Airflow.
+            airflow_python: the interpreter that has Airflow, 2.11 or newer, and longcall; None: this one.
             project: Google project id.
             topic: made in the broker at start.
             env: more environment for every component; values may hold `{pubsub_host}` and `{service_url}`.
@@ -77,10 +75,13 @@ class LocalStack:
         self.topic = topic
         self.login = AirflowLogin()
         self.keep_home = False
+        self.airflow_version = ""
         self._dags_folder = dags_folder
         self._service = service
         self._with_broker = broker or service is not None
         self._with_airflow = airflow
+        self._airflow_python = Path(sys.executable) if airflow_python is None else airflow_python.absolute()
+        self._release = AIRFLOW_3
         self._extra_env = dict(env or {})
         self._airflow_config = dict(airflow_config or {})
         self._on_event = on_event
@@ -197,6 +198,10 @@ class LocalStack:
             self._wait_for_port(name, port)
         return component
 
+    def airflow_command(self, *arguments: str) -> tuple[str, ...]:
+        """Return the command line that runs `airflow` as the stack's components do."""
+        return (str(self._airflow_python), "-m", "airflow", *arguments)
+
     def kill_component(self, name: str) -> None:
         """Kill a component as `kill -9` does; `restart_component` brings it back."""
         killed = self.components[name]
@@ -215,6 +220,9 @@ class LocalStack:
 
     def _start(self) -> None:
         self.logs_dir.mkdir()
+        if self._with_airflow:
+            self.airflow_version = airflow_version(self._airflow_python)
+            self._release = release_of(self.airflow_version)
         self._env = self._environment()
         # Airflow's database takes seconds to make, broker and service to start: all at the same time.
         self._migration = self._begin_migration() if self._with_airflow else None
@@ -234,6 +242,7 @@ class LocalStack:
                 port=self._airflow_port,
                 login=self.login,
                 config=self._airflow_config,
+                release=self._release,
             )
         return env | {name: self._fill_in(value) for name, value in self._extra_env.items()}
 
@@ -248,7 +257,8 @@ class LocalStack:
         passwords = password_file(airflow_home)
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps({self.login.user: self.login.password}))
-        return self._spawn("airflow-db-migrate", _airflow("db", "migrate"))
+        command = (str(self._airflow_python), *self._release.database_command(passwords))
+        return self._spawn("airflow-db-migrate", command)
 
     def _start_broker_and_service(self) -> None:
         if not self._with_broker:
@@ -283,11 +293,11 @@ class LocalStack:
             raise StackTimeout(f"Airflow's database was not made in 120 s: {migration.log}") from None
 
     def _start_airflow(self) -> None:
-        self._on_event("starting Airflow: API server, scheduler, triggerer, DAG processor")
-        for name, arguments in AIRFLOW_COMPONENTS.items():
+        self._on_event(f"starting Airflow: {', '.join(self._release.components)}")
+        for name, arguments in self._release.components.items():
             # Airflow takes up to ten seconds to end in order; its database goes with the home anyway.
-            self._components.append(self._spawn(name, _airflow(*arguments), grace_s=1.0))
-        self._airflow = AirflowApi(self.airflow_url, self.login, check=self.check)
+            self._components.append(self._spawn(name, self.airflow_command(*arguments), grace_s=1.0))
+        self._airflow = AirflowApi(self.airflow_url, self.login, release=self._release, check=self.check)
         self._airflow.wait_until_healthy()
 
     def _wait_for_port(self, name: str, port: int, *, timeout_s: float = 30.0) -> None:
@@ -305,10 +315,6 @@ class LocalStack:
                 time.sleep(_POLL_INTERVAL_S)
             else:
                 return
-
-
-def _airflow(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "airflow", *arguments)
 
 
 def _longcall(*arguments: str) -> tuple[str, ...]:

@@ -331,8 +331,12 @@ async def test_topic_that_is_deleted_takes_no_message_and_what_is_in_its_inbox_s
     await system.transport.create_inbox(spec)
     await system.transport.publish(topic, Message(data=b"before"))
 
+    project = topic.split("/")[1]
+    assert (await system.transport.list_topics(project))[topic] == {"source": "longcall"}
+    assert topic not in await system.transport.list_topics("another-project")
     await system.transport.delete_topic(topic)
     await system.transport.delete_topic(topic)
+    assert topic not in await system.transport.list_topics(project)
 
     with pytest.raises(TopicNotFound):
         await system.transport.publish(topic, Message(data=b"after"))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from longcall.cli.main import main
-from longcall.client import AsyncClient, PerCallInbox, SharedInbox
+from longcall.client import AsyncClient, PerCallInbox, PerCallTopicInbox, SharedInbox
 from longcall.client.labels import InboxOwner, created_label
 from longcall.contract import resource_id
 from longcall.service import Call, Service
@@ -93,6 +93,38 @@ def test_sweep_says_what_it_would_do_and_does_it_when_told(
     assert main(["sweep", "--delete"]) == 0
     assert "1 inboxes deleted, 0 kept, 0 left" in capsys.readouterr().out
     assert asyncio.run(inboxes()) == everything - {old}
+
+
+def test_sweep_finds_a_calls_own_topic_with_its_inbox_and_without(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, lost = asyncio.run(make_own_topics())
+
+    assert main(["sweep", "--delete"]) == 0
+
+    said = capsys.readouterr().out
+    assert f"{whole}  3d old  {whole}  -> deleted" in said
+    assert f"{lost}  3d old  {lost}  -> deleted" in said
+    assert asyncio.run(topics()) == {"reports"}
+
+
+async def make_own_topics() -> tuple[str, str]:
+    """Make two, of which one has lost its inbox; return the calls' ids."""
+    transport = PubSubTransport.from_env(environ())
+    labels = created_label(datetime.now(UTC) - timedelta(days=3))
+    whole, lost = (PerCallTopicInbox(project="p", labels=labels).new_call() for _ in range(2))
+    for address in (whole, lost):
+        await address.create(transport)
+    await transport.delete_inbox(lost.inbox.name)
+    await transport.aclose()
+    return whole.correlation_id, lost.correlation_id
+
+
+async def topics() -> set[str]:
+    transport = PubSubTransport.from_env(environ())
+    found = {resource_id(name) for name in await transport.list_topics("p")}
+    await transport.aclose()
+    return found
 
 
 async def make_others() -> None:

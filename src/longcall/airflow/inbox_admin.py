@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from longcall.airflow.connections import PubSubAccess
-from longcall.client import CallAddress, delete_address
+from longcall.client import CallAddress, delete_address, find_inboxes
 
 if TYPE_CHECKING:
     from longcall.transport.port import FoundInbox
@@ -50,8 +50,8 @@ class InboxAdmin:
         self._runner.run(delete_address(self._transport, inbox=name, topic=own_topic))
 
     def list(self, project: str) -> Sequence[FoundInbox]:
-        """Return all subscriptions of a project. Errors as `Transport.list_inboxes`."""
-        return self._runner.run(self._transport.list_inboxes(project))
+        """Return all subscriptions of a project, and what calls' own topics have lost; see `find_inboxes`."""
+        return self._runner.run(find_inboxes(self._transport, project))
 
 
 async def _open(access: PubSubAccess) -> PubSubTransport:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from longcall._core.errors import LongcallError
-from longcall.client import delete_address
+from longcall.client import delete_address, find_inboxes
 from longcall.client.labels import SOURCE_LABELS, InboxOwner, created_time
 from longcall.contract import CallStatus, ContractError, resource_id, resource_path
 
@@ -194,7 +194,7 @@ async def _find(
     )
     now = datetime.now(UTC)
     found = []
-    for inbox in await transport.list_inboxes(project):
+    for inbox in await find_inboxes(transport, project):
         seen = _seen(inbox, now)
         if seen is None or (topic is not None and inbox.topic != topic):
             continue

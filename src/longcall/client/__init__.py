@@ -21,6 +21,7 @@ from longcall.client.policy import (
     PerCallTopicInbox,
     SharedInbox,
     delete_address,
+    find_inboxes,
 )
 from longcall.client.results import ResultAccess, fetch_result
 from longcall.client.router import Arrival, Arrivals, Router, SetAside
@@ -61,6 +62,7 @@ __all__ = [
     "completion_result",
     "delete_address",
     "fetch_result",
+    "find_inboxes",
     "read_start_answer",
     "refusal",
 ]

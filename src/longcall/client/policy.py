@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -16,7 +17,8 @@ from longcall.contract import (
     resource_id,
     resource_path,
 )
-from longcall.transport.port import InboxSpec, Transport
+from longcall.transport.errors import TransportDenied
+from longcall.transport.port import FoundInbox, InboxSpec, Transport
 
 __all__ = [
     "CallAddress",
@@ -25,8 +27,11 @@ __all__ = [
     "PerCallTopicInbox",
     "SharedInbox",
     "delete_address",
+    "find_inboxes",
     "policy_from_env",
 ]
+
+log = logging.getLogger(__name__)
 
 _WEEK_S: Final = 7 * 24 * 3600.0
 
@@ -209,6 +214,30 @@ class SharedInbox:
     @property
     def _inbox_id(self) -> str:
         return resource_id(self.name)
+
+
+async def find_inboxes(transport: Transport, project: str) -> Sequence[FoundInbox]:
+    """Return the inboxes of a project, those of others included, and those that calls' own topics have lost.
+
+    An inbox that nobody uses expires, and the topic that was its own stays: it is found as if both were
+    there, so that `delete_address` ends it. Who may not list topics finds none of these.
+
+    Raises:
+        TransportError: the inboxes cannot be listed.
+    """
+    found = list(await transport.list_inboxes(project))
+    names = {inbox.name for inbox in found}
+    try:
+        topics = await transport.list_topics(project)
+    except TransportDenied as error:
+        log.info("Topics that calls have left are not looked for: %s", error)
+        topics = {}
+    for topic, labels in topics.items():
+        name = f"projects/{project}/subscriptions/{resource_id(topic)}"
+        is_ours = SOURCE_LABELS.items() <= labels.items() and resource_id(topic).startswith("lc-")
+        if is_ours and name not in names:
+            found.append(FoundInbox(name=name, topic=topic, labels=labels))
+    return found
 
 
 def policy_from_env(

@@ -199,6 +199,11 @@ class MemoryTransport:
             if name.startswith(f"projects/{project}/")
         ]
 
+    async def list_topics(self, project: str) -> Mapping[str, Mapping[str, str]]:
+        """List the topics; see `Transport.list_topics`."""
+        found = self._open().topics
+        return {name: labels for name, labels in found.items() if name.startswith(f"projects/{project}/")}
+
     @asynccontextmanager
     async def open_stream(self, inbox: str, *, lease_s: float) -> AsyncIterator[InboxStream]:
         """Open a stream; see `Transport.open_stream`."""

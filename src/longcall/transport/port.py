@@ -138,6 +138,10 @@ class Transport(Protocol):
         """Return all subscriptions of a project, those of others included."""
         ...
 
+    async def list_topics(self, project: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the labels of all topics of a project by full path, those of others included."""
+        ...
+
     def open_stream(self, inbox: str, *, lease_s: float) -> AbstractAsyncContextManager[InboxStream]:
         """Open a stream of the inbox's messages, each leased for `lease_s` (10 to 600 s).
 

@@ -200,6 +200,14 @@ class PubSubTransport:
                 async for found in listed
             ]
 
+    async def list_topics(self, project: str) -> Mapping[str, Mapping[str, str]]:
+        """List the topics; see `Transport.list_topics`."""
+        with translated(f"projects/{project}"):
+            listed = await self._publisher_client().list_topics(
+                project=f"projects/{project}", timeout=_TIMEOUT_S, retry=_ADMIN_RETRY
+            )
+            return {found.name: dict(found.labels) async for found in listed}
+
     @asynccontextmanager
     async def open_stream(self, inbox: str, *, lease_s: float) -> AsyncIterator[InboxStream]:
         """Open a streaming pull; see `Transport.open_stream`."""

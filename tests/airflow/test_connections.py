@@ -68,7 +68,7 @@ def test_triggerer_logs_in_to_cancel(stack: LocalStack, google: GoogleAccounts) 
     run_id = stack.airflow.trigger("connected_held")
     stack.airflow.wait_for_task("connected_held", run_id, "call", states=frozenset({"deferred"}))
     location = call_of(stack, "connected_held", run_id)["location"]
-    stack.airflow.patch_task("connected_held", run_id, "call", state="failed")
+    stack.airflow.patch_task("connected_held", run_id, "call", new_state="failed")
 
     def state() -> str:
         headers = {"Authorization": f"Bearer {google.id_token(MACHINE, URL)}"}

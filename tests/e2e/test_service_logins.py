@@ -19,7 +19,7 @@ from longcall._core.clock import ShiftedClock, SystemClock
 from longcall.airflow import google_tokens, logged_in_http
 from longcall.airflow.errors import LoginFailed
 from longcall.airflow.google_tokens import IdTokens
-from longcall.airflow.service_hook import ServiceHook, StartedCall
+from longcall.airflow.service_hook import RequestNotSent, ServiceHook, StartedCall
 from longcall.airflow.service_login import GoogleIdToken
 from longcall.cli.stack.ports import free_ports
 from longcall.client import CallRefused
@@ -227,8 +227,9 @@ def test_token_that_cannot_be_had_says_why_and_what_to_do(
     assert "name one in impersonation_chain" in str(failure(gcp_conn_id="nobody"))
 
     google.down = True
-    gone = failure()
-    assert "this machine needs a service account" in str(gone)
+    hook = connection(monkeypatch, "digits", host="http://127.0.0.1:9", extra={"auth": "google-id-token"})
+    with pytest.raises(RequestNotSent, match="this machine needs a service account"):
+        start(hook)
     google.down = False
     hook = connection(
         monkeypatch,
@@ -237,9 +238,10 @@ def test_token_that_cannot_be_had_says_why_and_what_to_do(
         extra={"auth": "google-id-token", "key_path": str(google.key_file(tmp_path, CALLER))},
     )
     google.down = True
-    with pytest.raises(LoginFailed) as caught:
+    with pytest.raises(RequestNotSent, match="Google did not answer as it should") as caught:
         start(hook)
     assert caught.value.retryable
+    assert isinstance(caught.value.__cause__, LoginFailed)
 
 
 def test_bearer_token_and_basic_login(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:

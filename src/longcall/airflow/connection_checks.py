@@ -82,9 +82,9 @@ def check_service(http_conn_id: str) -> list[Finding]:
     hook = ServiceHook(http_conn_id)
     try:
         return list(_service_findings(hook))
-    except LoginFailed as error:
-        return [Finding("login", False, f"http_conn_id {http_conn_id!r}: {error}")]
     except LongcallError as error:
+        if isinstance(error, LoginFailed) or isinstance(error.__cause__, LoginFailed):
+            return [Finding("login", False, f"http_conn_id {http_conn_id!r}: {error}")]
         return [Finding("service", False, f"{error}; {_remedy_for_no_answer(error)}")]
     except AirflowNotFoundException as error:
         return [Finding("service", False, f"{error}: create it, or name another in http_conn_id")]

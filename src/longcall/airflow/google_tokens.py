@@ -142,7 +142,12 @@ def _translated(login: GoogleIdToken) -> Iterator[None]:
     except exceptions.RefreshError as error:
         # A metadata server that does not answer is raised as this, with the transport's error inside.
         passing = error.retryable or isinstance(error.__cause__, exceptions.TransportError)
-        raise _failed(login, error, _remedy(login), retryable=passing) from error
+        remedy = "Google did not answer as it should" if passing else _remedy(login)
+        raise _failed(login, error, remedy, retryable=passing) from error
+    except exceptions.DefaultCredentialsError as error:
+        # A metadata server may not answer yet: GKE's takes seconds after a pod has started.
+        is_machine = login.gcp_conn_id is None and login.key_path is None
+        raise _failed(login, error, _remedy(login), retryable=is_machine) from error
     except (exceptions.GoogleAuthError, AirflowNotFoundException) as error:
         raise _failed(login, error, _remedy(login), retryable=False) from error
     except (AirflowException, OSError, ValueError, KeyError) as error:  # a connection, a key file

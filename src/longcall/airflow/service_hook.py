@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from longcall.airflow.errors import LoginFailed
 from longcall.airflow.logged_in_http import LoggedInHttp
 from longcall.client import CallUnreachable, read_start_answer, refusal
 from longcall.contract import (
@@ -34,7 +35,7 @@ _TIMEOUT_S = 30.0
 
 
 class RequestNotSent(CallUnreachable):
-    """There was no connection to the service, which has therefore started nothing."""
+    """There was no connection to the service, or no login: it has therefore started nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,7 @@ class ServiceHook:
 
         Raises:
             CallUnreachable: no answer; its cause is what `requests` says.
-            LoginFailed: there is no login.
+            LoginFailed: there is no login, and there will be none.
             ContractError: the connection cannot be used.
         """
         return self._send("GET", path, b"", {}, timeout_s=timeout_s).status_code
@@ -187,6 +188,10 @@ class ServiceHook:
                 headers=dict(headers),
                 extra_options=options,
             )
+        except LoginFailed as error:
+            if not error.retryable:
+                raise
+            raise RequestNotSent(str(error), url=endpoint) from error
         except ValueError as error:  # requests' words for a bad URL, scheme or header are ValueErrors too
             raise ContractError(
                 "http_conn_id",

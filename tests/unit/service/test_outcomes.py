@@ -24,6 +24,7 @@ from longcall.contract import (
     Succeeded,
     is_completion,
 )
+from longcall.service.errors import StoreUnavailable
 from longcall.service.store import CallStore
 from longcall.transport import InboxSpec
 from longcall.transport.memory import MemoryTransport
@@ -239,3 +240,26 @@ async def test_outcome_that_meets_a_defect_is_heard_of_and_holds_up_nothing_else
         await desk.start("/echo", "b")
         assert isinstance(await desk.completion("b"), Succeeded)
     assert "Call a: its outcome cannot be stored" in caplog.text
+
+
+async def test_outcome_waits_for_a_store_that_is_away(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    really_end, is_away = CallStore.end, True
+
+    async def end(self: CallStore, *what: Any, **about: Any) -> bool:
+        nonlocal is_away
+        if is_away:
+            is_away = False
+            raise StoreUnavailable("no room on the disk")
+        return await really_end(self, *what, **about)
+
+    monkeypatch.setattr(CallStore, "end", end)
+    async with open_desk(make_service(Work())) as desk:
+        await desk.start("/echo", "a")
+        completion = await desk.completion("a")
+    assert isinstance(completion, Succeeded)
+    value = completion.value()
+    assert isinstance(value, dict)
+    assert value["attempt"] == 1
+    assert "Call a: its outcome waits: no room on the disk" in caplog.text

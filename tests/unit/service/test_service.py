@@ -146,7 +146,7 @@ def test_progress_that_is_none_is_not_reported(done: float, total: float | None)
     call = Call(request, attempt=1, on_progress=reported.append, log_writer=log_writer)
     call.progress(done, total)
     assert reported == []
-    call.progress(Float(0.5), 3, message="half\udcff")
+    call.progress(Float(0.5), 3, "half\udcff")
     assert reported == [Progress(done=0.5, total=3, message="half\\udcff")]
     assert (type(reported[0].done), type(reported[0].total)) == (float, int)
 

@@ -195,7 +195,7 @@ class LongCallTaskGroup(TaskGroup):
             delete = DeleteInboxOperator(
                 task_id="delete_subscription", call=create.output, started=begin.output
             )
-            # Both are setups, so that Airflow clears them, too, when a user clears the wait.
+            # Both are setups: where Airflow clears a task's setups with it, one alone would part the two.
             create >> begin >> wait >> delete.as_teardown(setups=[create, begin])
         self._wait = wait
 

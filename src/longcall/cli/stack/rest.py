@@ -36,7 +36,7 @@ class RestClient:
         self._check = check
         self._authorization: dict[str, str] | None = None
         # Not from the environment: a proxy has no business on loopback.
-        self._http = httpx2.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._http = httpx2.Client(base_url=url, timeout=120.0, trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""

@@ -9,7 +9,7 @@ from dag_names import DAG, task
 from pausing import PausingOperator
 
 
-@task
+@task(retries=5, retry_delay=timedelta(seconds=0))
 def calls(dag_run: Any = None) -> list[dict[str, Any]]:
     """Return the arguments of one call for each `at` of the run."""
     names = {at: f"{dag_run.run_id}-{n}".replace("/", "-") for n, at in enumerate(dag_run.conf["pauses"])}

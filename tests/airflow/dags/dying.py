@@ -61,7 +61,11 @@ def dying(step: Callable[..., Any], when: str) -> Callable[..., Any]:
 def calls(dag_run: Any = None) -> list[dict[str, Any]]:
     """Return the arguments of as many calls as the run is told to make for each instant."""
     each = range(dag_run.conf["each"])
-    return [{"dies": dies, "data": {"n": f"{dag_run.run_id}/{dies}/{n}"}} for dies in INSTANTS for n in each]
+    return [
+        {"dies": dies, "data": {"n": f"{dag_run.run_id}/{dies}/{n}", "work_s": 5}}
+        for dies in INSTANTS
+        for n in each
+    ]
 
 
 with DAG("dying"):

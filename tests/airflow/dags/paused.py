@@ -1,4 +1,4 @@
-"""Calls that pause at an instant of their life: see `pausing.py`."""
+"""Calls that pause at an instant of their life: see `pausing.py`. (Airflow skips a file without its name.)"""
 
 from __future__ import annotations
 

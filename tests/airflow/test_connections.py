@@ -68,6 +68,10 @@ def test_triggerer_logs_in_to_cancel(stack: LocalStack, google: GoogleAccounts) 
     run_id = stack.airflow.trigger("connected_held")
     stack.airflow.wait_for_task("connected_held", run_id, "call", states=frozenset({"deferred"}))
     location = call_of(stack, "connected_held", run_id)["location"]
+    wait_until(
+        lambda: "Waiting for the completion" in stack.airflow.task_log("connected_held", run_id, "call"),
+        "the triggerer waits",
+    )
     stack.airflow.patch_task("connected_held", run_id, "call", new_state="failed")
 
     def state() -> str:

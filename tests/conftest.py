@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the kill storms be longer with `make chaos` than in `make test`."""
     parser.addoption("--rounds", type=int, default=3, help="kills in each storm (default: %(default)s)")
     parser.addoption("--airflow-python", type=Path, help="an interpreter with another Airflow, for the stack")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let half a surrogate pair that a test has printed reach the process that reports."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ RECORD = CallRecord(
     http_conn_id="ending",
     endpoint="/forever",
 )
+STARTED = "2026-01-31T12:00:00.000000Z"
 service = Service("ending")
 
 
@@ -72,7 +73,7 @@ def wait_for(location: str, wanted: str) -> None:
 @pytest.mark.parametrize("is_known", [True, False], ids=["location known", "answer lost"])
 def test_call_is_cancelled_once(url: str, is_known: bool) -> None:
     location = start(url, "/forever")
-    record = replace(RECORD, location=location, is_answered=True) if is_known else RECORD
+    record = replace(RECORD, location=location, started_time=STARTED) if is_known else RECORD
 
     assert end_call(record) is Ending.ASKED
     wait_for(location, "cancelled")
@@ -82,7 +83,7 @@ def test_call_is_cancelled_once(url: str, is_known: bool) -> None:
 def test_call_that_has_ended_is_let_be(url: str) -> None:
     location = start(url, "/quick")
     wait_for(location, "succeeded")
-    assert end_call(replace(RECORD, location=location, is_answered=True)) is Ending.OVER
+    assert end_call(replace(RECORD, location=location, started_time=STARTED)) is Ending.OVER
 
 
 def test_service_that_does_not_know_the_call_is_asked_once(url: str) -> None:
@@ -140,5 +141,10 @@ def test_bare_service_is_asked_nothing_that_could_start_or_delete(monkeypatch: p
     with bare_service(methods) as address:
         monkeypatch.setenv("AIRFLOW_CONN_ENDING", address)
         assert end_call(RECORD, is_under_way=True) is Ending.NOT_KNOWN
-        assert end_call(replace(RECORD, is_answered=True)) is Ending.NOT_KNOWN
+        assert end_call(replace(RECORD, started_time=STARTED)) is Ending.NOT_KNOWN
     assert methods == ["GET"]
+
+
+def test_call_whose_connection_is_gone_is_not_known_any_more() -> None:
+    """It fails neither the task that gives the call up nor a sweep that finds more to do."""
+    assert end_call(replace(RECORD, http_conn_id="no_such_connection")) is Ending.NOT_KNOWN

@@ -13,6 +13,7 @@ from google.auth import iam
 from longcall.airflow.connections import find_access, resolve_project
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.route import PubSubRoute
+from longcall.client import CallAddress
 from longcall.transport.port import InboxSpec
 
 
@@ -26,7 +27,7 @@ def main() -> None:
         name=f"projects/{project}/subscriptions/inbox", topic=f"projects/{project}/topics/reports", filter=""
     )
     with InboxAdmin(find_access(route)) as inboxes:
-        inboxes.create(spec)
+        inboxes.create(CallAddress(correlation_id="inbox", inbox=spec, lasting=False))
 
 
 if __name__ == "__main__":

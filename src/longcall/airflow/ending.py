@@ -15,6 +15,7 @@ from longcall._core.errors import LongcallError
 from longcall.airflow.metrics import count_cancel_request
 from longcall.airflow.record import CallRecord
 from longcall.airflow.service_hook import ServiceHook
+from longcall.airflow.version_compat import AirflowNotFoundException
 from longcall.client import CallRefused
 
 __all__ = ["PATIENCE_S", "Ending", "end_call"]
@@ -56,6 +57,9 @@ def end_call(record: CallRecord, *, patience_s: float = PATIENCE_S, is_under_way
     while True:
         try:
             return _try_to_end(record)
+        except AirflowNotFoundException as error:
+            log.info("Call %s is not cancelled: %s", record.correlid, error)
+            return Ending.NOT_KNOWN
         except LongcallError as error:
             is_early = is_under_way and isinstance(error, CallRefused) and error.status == _NOT_FOUND
             if not (error.retryable or is_early):

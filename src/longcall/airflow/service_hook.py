@@ -149,7 +149,7 @@ class ServiceHook:
         """Return the URL of a status resource that is given as a path below the connection's URL."""
         if not location.startswith("/"):
             return location
-        return self._hook("GET").url_from_endpoint("").rstrip("/") + location
+        return self._base_url() + location
 
     def ask(self, path: str, *, timeout_s: float = _TIMEOUT_S) -> int:
         """Return the HTTP status that the service answers to a GET.
@@ -163,8 +163,14 @@ class ServiceHook:
 
     def _path_of(self, location: str) -> str | None:
         """Return what comes after the connection's URL; None: it is another's, not to be sent credentials."""
-        base = self._hook("GET").url_from_endpoint("").rstrip("/")
+        base = self._base_url()
         return location.removeprefix(base) if location.startswith(base + "/") else None
+
+    def _base_url(self) -> str:
+        hook = self._hook("GET")
+        if not hook.url_from_endpoint(""):
+            hook.get_conn()  # before version 6 of the provider, it is this that looks the connection up
+        return hook.url_from_endpoint("").rstrip("/")
 
     def _send(
         self,

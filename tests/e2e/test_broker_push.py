@@ -208,17 +208,14 @@ def test_ack_deadline_is_the_time_limit(google: Google, endpoint: Endpoint) -> N
     endpoint.wait_for(lambda: endpoint.texts == ["slow", "slow", "next"])
 
 
-def test_refused_connection_is_tried_again(google: Google, barrier: Barrier) -> None:
-    with running_endpoint() as gone:
+def test_refused_connection_is_tried_again(google: Google, endpoint: Endpoint, barrier: Barrier) -> None:
+    with running_endpoint() as gone:  # beside the other, so that it has another port
         pass
     push(google, gone)
     google.publish(message("x"))
     barrier.wait()
-    with running_endpoint() as endpoint:
-        modify(
-            google, push_endpoint=endpoint.url
-        )  # a new endpoint is not made to wait for the old one's pause
-        endpoint.wait_for_texts("x")
+    modify(google, push_endpoint=endpoint.url)  # it is not made to wait for the old one's pause
+    endpoint.wait_for_texts("x")
 
 
 def test_one_of_each_ordering_key_is_under_way(google: Google, endpoint: Endpoint, barrier: Barrier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -153,14 +154,16 @@ def test_exactly_once_ack_of_a_superseded_delivery_is_refused(
     topic: str, publisher: Any, subscriber: Any
 ) -> None:
     name = _subscribe(subscriber, topic, enable_exactly_once_delivery=True)
-    answers: list[Any] = []
+    deliveries = itertools.count()
+    answers: dict[int, Any] = {}  # callbacks run beside each other
 
     def act(message: Any) -> None:
-        if not answers:  # somebody else gives the message back while we work on it
+        number = next(deliveries)
+        if number == 0:  # somebody else gives the message back while we work on it
             subscriber.modify_ack_deadline(
                 subscription=name, ack_ids=[message.ack_id], ack_deadline_seconds=0
             )
-        answers.append(message.ack_with_response())
+        answers[number] = message.ack_with_response()
 
     received = Callbacks(act)
     streaming = subscriber.subscribe(name, received)

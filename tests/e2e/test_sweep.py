@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -142,8 +143,8 @@ def test_sweep_asks_the_service_and_cancels_only_when_told(
     sweep = ["sweep", "--older-than", "0s", "--topic", "reports", "--delete", "--service"]
 
     assert main([*sweep, f"{url}/forever"]) == 0
-    said = capsys.readouterr().out
-    assert f"{working}  0s old  reports  running  -> kept: it still works" in said.replace("1s old", "0s old")
+    said = re.sub(r"\d+s old", "new", capsys.readouterr().out)
+    assert f"{working}  new  reports  running  -> kept: it still works" in said
     assert asyncio.run(inboxes()) == {working}
 
     assert main([*sweep, f"{url}/forever", "--cancel"]) == 0

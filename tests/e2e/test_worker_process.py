@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -137,6 +138,16 @@ async def test_cancelling_ends_a_busy_process(handler: str) -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, WAIT_S)
     wait_until_gone(pid)
+
+
+async def test_cancelling_cancels_an_asynchronous_handler(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    task, pid = await _spinning("awaits", json.dumps(str(told)).encode())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, WAIT_S)
+    wait_until_gone(pid)
+    assert told.read_text() == "cancelled: True"
 
 
 async def test_process_that_cannot_be_started_fails_its_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,7 +210,7 @@ def _seen(inbox: FoundInbox, now: datetime) -> Found | None:
     if not SOURCE_LABELS.items() <= inbox.labels.items() or not resource_id(inbox.name).startswith("lc-"):
         return None
     created = created_time(inbox.labels)
-    age = None if created is None else now - created
+    age = None if created is None else max(now - created, timedelta(0))  # another's clock may be ahead
     return Found(
         name=inbox.name,
         topic=inbox.topic,

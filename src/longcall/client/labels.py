@@ -28,8 +28,8 @@ _MAX_ENDPOINT: Final = 300
 
 
 def created_label(now: datetime) -> dict[str, str]:
-    """Return the label that says when an inbox was made."""
-    return {_CREATED: str(round(now.timestamp()))}
+    """Return the label that says when an inbox was made, in whole seconds: never later than it was."""
+    return {_CREATED: str(int(now.timestamp()))}
 
 
 def created_time(labels: Mapping[str, str]) -> datetime | None:

@@ -83,13 +83,14 @@ def _run(task: dict[str, JsonValue], answers: AnswerWriter) -> dict[str, JsonVal
         handler = _handler(task)
         with joined_trace(LogContext.from_wire(task["about"]).traceparent):
             value = invoke(handler, call)
-            # SIGTERM's SystemExit ends the event loop, which cancels the handler, as in a task.
             result = asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
         return _result_to_wire(to_succeeded(result, max_bytes=max_result_bytes))
     except CallFailed as failure:
         return {"problem": failure.problem.to_wire()}
     # The handler's border: whatever it raises fails its call.
     except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _stopped.is_set():
+            sys.exit(128 + signal.SIGTERM)
         log.exception("Call %s: the handler failed", request.correlation_id)
         return {"problem": failure_problem(error).to_wire()}
     finally:
@@ -108,6 +109,14 @@ def _result_to_wire(result: Succeeded) -> dict[str, JsonValue]:
 
 
 async def _awaited(work: Awaitable[HandlerResult]) -> HandlerResult:
+    """Await it, cancelled by SIGTERM as a task is.
+
+    The loop must be woken for that: a signal that comes right before it waits does not end the waiting.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # this is one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: _stopped.set())  # at once, though the loop be busy
     return await work
 
 

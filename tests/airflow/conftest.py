@@ -24,6 +24,7 @@ from longcall.contract import JsonValue
 
 HERE = Path(__file__).parent
 PROJECT = "tests"
+WATCHER = "tests-watcher"
 ARTICLE_PORT, COMMAND_PORT, LOCKED_PORT = free_ports(3)
 CALLS_CONNECTION: dict[str, JsonValue] = {
     "conn_type": "longcall",
@@ -126,7 +127,12 @@ class Subscriptions:
 
     def names(self) -> set[str]:
         listed = self._client.list_subscriptions(project=f"projects/{PROJECT}")
-        return {subscription.name.rpartition("/")[2] for subscription in listed}
+        return {subscription.name.rpartition("/")[2] for subscription in listed} - {WATCHER}
+
+    def is_watched(self) -> bool:
+        """Tell whether the asset watcher of `dags/faces.py`, which runs all the time, has begun."""
+        path = f"projects/{PROJECT}/subscriptions/{WATCHER}"
+        return path in {s.name for s in self._client.list_subscriptions(project=f"projects/{PROJECT}")}
 
     def topics(self) -> set[str]:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))

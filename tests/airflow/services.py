@@ -145,3 +145,19 @@ async def forever(call: Call) -> JsonValue:
     """Work until cancelled."""
     await asyncio.Event().wait()
     return None
+
+
+_in_the_crowd = 0
+
+
+@service.handler("/crowd")
+async def crowd(call: Call) -> JsonValue:
+    """Answer how many of these calls were there at once, this one included."""
+    global _in_the_crowd  # one process, one loop
+    _in_the_crowd += 1
+    most = _in_the_crowd
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+        most = max(most, _in_the_crowd)
+    _in_the_crowd -= 1
+    return most

@@ -247,9 +247,11 @@ class StartArguments(BaseOperator):
 
 
 class ResultArguments(BaseOperator):
-    """The part of an operator that returns the result.
+    """The part of an operator that waits for the result and returns it.
 
     Args:
+        deferrable: wait in the triggerer, holding no worker, whatever `[operators] default_deferrable` says.
+            False: wait in the worker, which is held for as long; what happens then is the same.
         result_handler: called in the worker with the result and with what it names of the task's context;
             what it returns is the task's result. If it raises, the next try has the same result again.
         result_prefixes: URLs below which the worker fetches a result that the service has put elsewhere, such
@@ -262,12 +264,14 @@ class ResultArguments(BaseOperator):
     def __init__(
         self,
         *,
+        deferrable: bool = True,
         result_handler: Callable[..., JsonValue] | None = None,
         result_prefixes: Sequence[str] = (),
         max_result_bytes: int = 100_000_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.deferrable = deferrable
         self.result_handler = result_handler
         self.result_prefixes = result_prefixes
         self.max_result_bytes = max_result_bytes

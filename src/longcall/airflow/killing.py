@@ -19,7 +19,7 @@ KILL_PATIENCE_S: Final = 3.0
 
 
 class TaskKilled(AirflowException):
-    """The task was ended from outside while it started its call."""
+    """The task was ended from outside while it started its call, or waited for it in the worker."""
 
 
 class KillGuard:
@@ -47,4 +47,4 @@ class KillGuard:
         """
         if self._is_armed:
             self._is_armed = False
-            raise TaskKilled("the task was killed while it started its call")
+            raise TaskKilled("the task was killed while it started or waited for its call")

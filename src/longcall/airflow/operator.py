@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments
+from longcall.airflow.blocking import wait_in_worker
 from longcall.airflow.cleanup import abandon, check_still_wanted, drop_inbox, undo_start
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
@@ -90,12 +91,16 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
                 trigger = completion_trigger(record)
                 if completion is None:
                     check_still_wanted(context)
+                if completion is None and not self.deferrable:
+                    event = wait_in_worker(trigger)
         except BaseException as error:
             if self._record is not None:
                 undo_start(self._record, error, is_last=TaskTry.of(context).is_last)
             raise
-        if completion is None:
+        if completion is None and self.deferrable:
             self.defer(trigger=trigger, method_name="execute_complete")
+        if completion is None:
+            return self.execute_complete(context, event)
         return self._handled(take(record, completion, context, self._result_access()), context)
 
     def _start(self, context: Context, number: int) -> tuple[CallRecord, Completion | None]:

@@ -46,7 +46,8 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
         http_conn_id: HTTP connection to the service; default: the one in `call`, then that of the `longcall`
             connection, then `http_default`.
         longcall_conn_id: `longcall` connection.
-        deferrable: look from the triggerer. False: from a worker, in `mode` `poke` or `reschedule`.
+        deferrable: look from the triggerer. False: from a worker, in `mode` `poke` or `reschedule`. This and
+            the arguments for the result are those of `ResultArguments`.
     """
 
     template_fields: Sequence[str] = (
@@ -64,7 +65,6 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
         location: str | None = None,
         http_conn_id: str | None = None,
         longcall_conn_id: str | None = None,
-        deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -72,8 +72,7 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
         self.location = location
         self.http_conn_id = http_conn_id
         self.longcall_conn_id = longcall_conn_id
-        self.deferrable = deferrable
-        if deferrable and (self.mode != "poke" or self.exponential_backoff or self.silent_fail):
+        if self.deferrable and (self.mode != "poke" or self.exponential_backoff or self.silent_fail):
             raise ContractError(
                 "deferrable", "mode, exponential_backoff and silent_fail need deferrable=False"
             )

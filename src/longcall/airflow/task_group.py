@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from longcall.airflow.arguments import InboxArguments, ResultArguments, StartArguments, take_arguments
+from longcall.airflow.blocking import wait_in_worker
 from longcall.airflow.cleanup import abandon, check_still_wanted, delete_inbox, give_up, undo_start
 from longcall.airflow.connections import find_longcall_connection
 from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import TaskTry
-from longcall.airflow.killing import KillGuard
+from longcall.airflow.killing import KILL_PATIENCE_S, KillGuard
 from longcall.airflow.link import CallLink
 from longcall.airflow.record import CallRecord, ServicePath
 from longcall.airflow.settings import settle_service
@@ -113,7 +114,11 @@ class StartCallOperator(StartArguments):
 
 
 class WaitForCompletionOperator(ResultArguments):
-    """Step 3: wait, deferred, for the completion of a call that an earlier task started."""
+    """Step 3: wait for the completion of a call that an earlier task started.
+
+    Args:
+        call: the output of the step that started it. Nobody else may wait in the call's inbox.
+    """
 
     template_fields: Sequence[str] = ("call", *ResultArguments.template_fields)
     operator_extra_links = (CallLink(),)
@@ -121,18 +126,30 @@ class WaitForCompletionOperator(ResultArguments):
     def __init__(self, *, call: XComArg | dict[str, JsonValue], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call = call
+        self._kills = KillGuard()
 
-    def execute(self, context: Context) -> NoReturn:
-        """Defer."""
+    def execute(self, context: Context) -> JsonValue:
+        """Defer, or wait here."""
         with airflow_errors():
             record = CallRecord.from_json(self.call)
             forget_cleared(context)
             remember(record, context)
             check_still_wanted(context)
-        self.defer(
-            trigger=completion_trigger(record, keep_inbox=True),
-            method_name="execute_complete",
-        )
+        trigger = completion_trigger(record, keep_inbox=True)
+        if self.deferrable:
+            self.defer(trigger=trigger, method_name="execute_complete")
+        with airflow_errors():
+            try:
+                with self._kills:
+                    event = wait_in_worker(trigger)
+            except BaseException:
+                give_up(record, patience_s=KILL_PATIENCE_S, keep_inbox=True)
+                raise
+        return self.execute_complete(context, event)
+
+    def on_kill(self) -> None:
+        """End the wait in the worker, which cancels the call; when it is deferred, the trigger does it."""
+        self._kills.kill()
 
     def execute_complete(self, context: Context, event: Mapping[str, JsonValue]) -> JsonValue:
         """Return the result, or raise what the service reported."""

@@ -131,6 +131,15 @@ class CompletionTrigger(BaseTrigger):
                 await self.on_kill()
             raise
 
+    async def wait(self) -> dict[str, JsonValue]:
+        """Wait for the call outside of a triggerer, return the event's payload. Cancelling ends no call."""
+        record = CallRecord.from_json(self.call)
+        async with AsyncExitStack() as connection:
+            news = await self._wait(record, connection)
+            async with self._settling(news, record):
+                pass
+        return news.event
+
     async def on_kill(self) -> None:
         """Cancel the remote work and delete the inbox, when it was a user who ended the task.
 

@@ -50,6 +50,7 @@ START: dict[str, Any] = {
     "signing": "required",
 }
 RESULT: dict[str, Any] = {
+    "deferrable": False,
     "result_handler": str,
     "result_prefixes": ["gs://bucket/results"],
     "max_result_bytes": 1000,

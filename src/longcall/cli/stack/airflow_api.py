@@ -138,6 +138,11 @@ class AirflowApi:
         run = self._rest.json("POST", f"/dags/{quote(dag_id)}/dagRuns", self._release.run_request(conf or {}))
         return str(run["dag_run_id"])
 
+    def run_ids(self, dag_id: str) -> list[str]:
+        """Return the runs that the DAG has had, a hundred at most."""
+        page = self._rest.json("GET", f"/dags/{quote(dag_id)}/dagRuns?limit={_PAGE}")
+        return [str(row["dag_run_id"]) for row in _rows(page, "dag_runs")]
+
     def run_state(self, dag_id: str, run_id: str) -> RunState:
         """Return the run's present state."""
         run = self._rest.json("GET", _run_path(dag_id, run_id))

@@ -1,0 +1,120 @@
+"""One DAG of each face in a real Airflow."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from tests.airflow.runs import succeed, wait_until
+
+from longcall.airflow.version_compat import HAS_ASSET_WATCHERS
+from longcall.cli.stack import LocalStack
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Subscriptions
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+
+def _start(stack: LocalStack, path: str) -> str:
+    """Start a call as a script may that has no inbox; return its status resource."""
+    url = f"{stack.service_url}{path}?correlid=script-{secrets.token_hex(8)}"
+    answer = httpx2.post(url, trust_env=False)
+    return f"{stack.service_url}{httpx2.URL(answer.headers['location']).path}"
+
+
+def test_sensor_waits_for_a_call_that_something_else_started(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+    calls = {
+        "held": _start(stack, "/held"),
+        "failed": _start(stack, "/fails-for-good"),
+        "forever": _start(stack, "/forever"),
+    }
+    run_id = stack.airflow.trigger("sensors", dict(calls))
+    stack.airflow.wait_for_task("sensors", run_id, "deferred", states=frozenset({"deferred"}))
+    stack.airflow.wait_for_task("sensors", run_id, "reschedule", states=frozenset({"up_for_reschedule"}))
+    stack.airflow.wait_for_task("sensors", run_id, "poke", states=frozenset({"running"}))
+
+    _start(stack, "/release")
+    stack.airflow.wait_for_run("sensors", run_id)
+
+    states = {task.task_id: task.state for task in stack.airflow.task_instances("sensors", run_id)}
+    assert states == {
+        "deferred": "success",
+        "poke": "success",
+        "reschedule": "success",
+        "failed": "failed",
+        "failed_softly": "skipped",
+        "too_late": "failed",
+        "too_late_softly": "skipped",
+        "too_late_poking": "skipped",
+        "unknown": "failed",
+    }
+    for task_id in ("deferred", "poke", "reschedule"):
+        assert stack.airflow.xcom("sensors", run_id, task_id) == "released"
+    assert "there is no model 'gpt-0'" in stack.airflow.task_log("sensors", run_id, "failed")
+    assert "404" in stack.airflow.task_log("sensors", run_id, "unknown")
+    assert httpx2.get(calls["forever"], trust_env=False).json()["state"] == "running"
+    httpx2.delete(calls["forever"], trust_env=False)
+    assert subscriptions.names() == before
+
+
+def test_decorated_function_returns_the_arguments_of_the_call(stack: LocalStack) -> None:
+    run_id = succeed(stack, "decorated")
+
+    results: Any = stack.airflow.xcom("decorated", run_id, "collect")
+    *mapped, one = results
+    expected = [{"n": n, "text": "echo", "run_id": run_id, "delay_s": 1} for n in (1, 2)]
+    assert [result["echo"] for result in mapped] == expected
+    assert one == {"n": 3, "text": "raw", "run_id": run_id, "delay_s": 1}
+    assert stack.airflow.xcom("decorated", run_id, "echo", key="echo", map_index=1) == expected[1]
+
+
+def test_pool_that_counts_deferred_tasks_limits_the_calls_at_once(stack: LocalStack) -> None:
+    command = "pools set service_slots 2 calls-of-one-service --include-deferred"
+    subprocess.run(
+        [sys.executable, "-m", "airflow", *command.split()],
+        env=stack.environment,
+        check=True,
+        capture_output=True,
+    )
+
+    run_id = succeed(stack, "limited")
+
+    at_once = [stack.airflow.xcom("limited", run_id, "call", map_index=n) for n in range(4)]
+    assert max(map(int, map(str, at_once))) == 2
+
+
+@pytest.mark.skipif(not HAS_ASSET_WATCHERS, reason="Airflow 2 has no asset watchers")
+def test_completion_of_a_watched_service_is_an_event_of_its_asset(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    wait_until(subscriptions.is_watched, "the watcher has its subscription")
+    for kind in ("heartbeat", "failed", "succeeded"):
+        subscriptions.publish(
+            "reports",
+            b'{"title": "no result is shown"}',
+            correlid=f"watched-{kind}",
+            **{
+                "ce-type": f"longcall.call.{kind}.v1",
+                "ce-id": f"watched-{kind}/1/1",
+                "ce-source": "/services/watched",
+                "ce-specversion": "1.0",
+                "content-type": "application/json",
+            },
+        )
+
+    wait_until(lambda: bool(stack.airflow.run_ids("on_completion")), "the asset has its event")
+    (run_id,) = stack.airflow.run_ids("on_completion")
+    assert stack.airflow.wait_for_run("on_completion", run_id).state == "success"
+    payloads: Any = stack.airflow.xcom("on_completion", run_id, "payloads")
+    assert [(p["correlid"], p["state"], p["service"]) for p in payloads] == [
+        ("watched-succeeded", "succeeded", "/services/watched")
+    ]
+    assert "no result" not in str(payloads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from tests.airflow.runs import succeed, wait_until
+from tests.airflow.runs import call_of, run, state_at_the_service, succeed, wait_until
 
 from longcall.airflow.version_compat import HAS_ASSET_WATCHERS
 from longcall.cli.stack import LocalStack
@@ -18,6 +18,65 @@ if TYPE_CHECKING:
     from tests.airflow.conftest import Subscriptions
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("mode", ["deferred", "blocking"])
+def test_call_ends_the_same_in_the_triggerer_and_in_the_worker(
+    stack: LocalStack, subscriptions: Subscriptions, mode: str
+) -> None:
+    dag_id = f"mode_{mode}"
+    before = subscriptions.names() | {"tests-faces"}
+
+    run_id, state = run(stack, dag_id)
+
+    assert state == "failed"
+    found = stack.airflow.task_instances(dag_id, run_id)
+    assert {task.task_id: task.state for task in found} == {
+        "succeeds": "success",
+        "shared": "success",
+        "fails": "failed",
+        "times_out": "failed",
+        "is_refused": "failed",
+        "steps.create_subscription": "success",
+        "steps.start_call": "success",
+        "steps.wait_for_completion": "success",
+        "steps.delete_subscription": "success",
+    }
+    expected = {"echo": {"n": 1, "delay_s": 2}, "task": "succeeds"}
+    assert stack.airflow.xcom(dag_id, run_id, "succeeds") == expected
+    for task_id, n in {"shared": 2, "steps.wait_for_completion": 3}.items():
+        result: Any = stack.airflow.xcom(dag_id, run_id, task_id)
+        assert result["echo"] == {"n": n, "delay_s": 1}
+    for task_id, says in {
+        "succeeds": "Progress: 1 of 1 echo about to answer",
+        "fails": "Unknown model: there is no model 'gpt-0'",
+        "times_out": "within the timeout",
+        "is_refused": "response_check does not accept the answer 202",
+    }.items():
+        assert says in stack.airflow.task_log(dag_id, run_id, task_id)
+    calls = [call_of(stack, dag_id, run_id, task_id) for task_id in ("times_out", "is_refused")]
+    for call in calls:
+        resource = f"{stack.service_url}/calls/{call['correlid']}"
+        assert httpx2.get(resource, trust_env=False).json()["state"] == "cancelled"
+    assert subscriptions.names() | {"tests-faces"} == before
+
+
+def test_kill_of_a_task_that_waits_in_the_worker_cancels_the_work(
+    stack: LocalStack, subscriptions: Subscriptions
+) -> None:
+    before = subscriptions.names()
+    run_id = stack.airflow.trigger("blocking_forever")
+    stack.airflow.wait_for_task("blocking_forever", run_id, "call", states=frozenset({"running"}))
+    wait_until(
+        lambda: "Waiting for the completion" in stack.airflow.task_log("blocking_forever", run_id, "call"),
+        "the worker waits",
+    )
+    call = call_of(stack, "blocking_forever", run_id)
+
+    stack.airflow.patch_task("blocking_forever", run_id, "call", new_state="failed")
+
+    wait_until(lambda: state_at_the_service(call) == "cancelled", "the service has cancelled the call")
+    wait_until(lambda: subscriptions.names() == before, "the inbox is deleted")
 
 
 def _start(stack: LocalStack, path: str) -> str:

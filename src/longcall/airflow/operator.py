@@ -85,23 +85,23 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
 
     def _call(self, context: Context, *, number: int) -> JsonValue:
         """Start the first call from `number` on that has not failed in an earlier try, and wait for it."""
+        event = None
         try:
             with self._kills:
                 record, completion = self._start(context, number)
                 trigger = completion_trigger(record)
                 if completion is None:
                     check_still_wanted(context)
-                if completion is None and not self.deferrable:
-                    event = wait_in_worker(trigger)
+                    event = None if self.deferrable else wait_in_worker(trigger)
         except BaseException as error:
             if self._record is not None:
                 undo_start(self._record, error, is_last=TaskTry.of(context).is_last)
             raise
-        if completion is None and self.deferrable:
-            self.defer(trigger=trigger, method_name="execute_complete")
-        if completion is None:
+        if completion is not None:
+            return self._handled(take(record, completion, context, self._result_access()), context)
+        if event is not None:
             return self.execute_complete(context, event)
-        return self._handled(take(record, completion, context, self._result_access()), context)
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def _start(self, context: Context, number: int) -> tuple[CallRecord, Completion | None]:
         tries = TaskTry.of(context).tries

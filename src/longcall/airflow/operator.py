@@ -99,9 +99,9 @@ class LongCallOperator(InboxArguments, StartArguments, ResultArguments):
             raise
         if completion is not None:
             return self._handled(take(record, completion, context, self._result_access()), context)
-        if event is not None:
-            return self.execute_complete(context, event)
-        self.defer(trigger=trigger, method_name="execute_complete")
+        if event is None:
+            self.defer(trigger=trigger, method_name="execute_complete")
+        return self.execute_complete(context, event)
 
     def _start(self, context: Context, number: int) -> tuple[CallRecord, Completion | None]:
         tries = TaskTry.of(context).tries

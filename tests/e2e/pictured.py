@@ -12,7 +12,7 @@ SCORES = {"random forest": 0.964, "k nearest": 0.978, "gradient boosting": 0.969
 
 
 @service.handler("/train")
-async def train(call: Call, model: str, halt_at: int = 10) -> JsonValue:
+async def train(call: Call, model: str, halt_at: int = 10, step_s: float = 0.02) -> JsonValue:
     """Train a model in ten steps, and wait for ever at `halt_at`, so that a picture can be taken."""
     if model not in SCORES:
         raise CallFailed("Unknown model", detail=f"there is no {model!r}", code="model", retryable=False)
@@ -20,7 +20,7 @@ async def train(call: Call, model: str, halt_at: int = 10) -> JsonValue:
     for step in range(10):
         if step == halt_at:
             await asyncio.Event().wait()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(step_s)
         accuracy = SCORES[model] - 0.004 * (9 - step)
         call.progress(step + 1, 10, unit="folds", message=f"accuracy {accuracy:.3f}")
         if step == 4:

@@ -39,7 +39,7 @@ demo: $(READY) ## run the main job: broker, service, a real Airflow, two green D
 	@$(BIN)/longcall demo
 
 test: $(READY) $(OLDEST)/.ready ## pass the tests
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 	$(BIN)/python -m pytest -m oldest tests/airflow --airflow-python $(OLDEST)/bin/python
 
 .venv-airflow-%/.ready: constraints/airflow-%.txt pyproject.toml $(READY)
@@ -53,6 +53,7 @@ matrix: $(READY) $(AIRFLOWS:%=.venv-airflow-%/.ready) ## pass the tests of the p
 
 screenshots: $(READY) ## the pictures of the docs, again (needs Chromium)
 	$(BIN)/python -m tests.e2e.screenshots docs/images
+	$(BIN)/python -m tests.airflow.screenshots docs/images
 
 chaos: $(READY) ## kill -9, a hundred times over
 	$(BIN)/python -m pytest -s tests/chaos tests/airflow/test_kills.py tests/airflow/test_process_kills.py tests/airflow/test_quick.py --rounds 100

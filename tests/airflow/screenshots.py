@@ -37,11 +37,11 @@ def picture(folder: Path) -> None:
             page.wait_for(link)
             page.screenshot(folder / "task-link.png", width=WIDTH, height=HEIGHT)
             page.go(f"{task}/xcom")
-            page.screenshot(folder / "task-xcom.png", width=WIDTH, height=2 * HEIGHT)
+            page.screenshot(folder / "task-xcom.png", width=WIDTH, height=1220)
             page.wait_for(f"{EDITORS}.length > 2 && {EDITORS}.every(e => e.querySelector('.view-line'))")
             page.value(EXPAND)
             page.wait_for(f"{LINES} > 20")
-            page.screenshot(folder / "task-xcom.png", width=WIDTH, height=2 * HEIGHT)
+            page.screenshot(folder / "task-xcom.png", width=WIDTH, height=1220)
 
 
 def log_in(page: Page, stack: LocalStack) -> None:

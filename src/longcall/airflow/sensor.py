@@ -116,7 +116,7 @@ class LongCallSensor(ResultArguments, BaseSensorOperator):
                 not_before_s=time.time() + HOLD_BACK_S,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
+            timeout=timedelta(seconds=max(self.timeout, HOLD_BACK_S)),
         )
 
     def _result(self, status: CallStatus, context: Context) -> JsonValue:

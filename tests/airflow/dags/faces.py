@@ -53,7 +53,9 @@ with DAG("sensors", default_args={"poke_interval": 1, "http_conn_id": "service"}
     held, failed, forever = (f"{{{{ dag_run.conf['{name}'] }}}}" for name in ("held", "failed", "forever"))
     LongCallSensor(task_id="deferred", call='{"location": "' + held + '"}')
     LongCallSensor(task_id="poke", location=held, deferrable=False)
-    LongCallSensor(task_id="reschedule", location=held, deferrable=False, mode="reschedule")
+    LongCallSensor(  # sooner, and Airflow may take it for one that has failed
+        task_id="reschedule", location=held, deferrable=False, mode="reschedule", poke_interval=10
+    )
     LongCallSensor(task_id="failed", location=failed)
     LongCallSensor(task_id="failed_softly", location=failed, soft_fail=True)
     LongCallSensor(task_id="too_late", location=forever, timeout=1)

@@ -39,7 +39,7 @@ demo: $(READY) ## run the main job: broker, service, a real Airflow, two green D
 	@$(BIN)/longcall demo
 
 test: $(READY) $(OLDEST)/.ready ## pass the tests
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 	$(BIN)/python -m pytest -m oldest tests/airflow --airflow-python $(OLDEST)/bin/python
 
 .venv-airflow-%/.ready: constraints/airflow-%.txt pyproject.toml $(READY)

@@ -215,5 +215,9 @@ def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
     assert subscriptions.names() - before == {calls[awaited]}
     assert {cancellations()[calls[run_id]] for run_id in (ended, died)} == {1}
     assert cancellations()[calls[awaited]] == 0
+    waits = f"Waiting for the completion of call {calls[awaited]}"
+    wait_until(
+        lambda: stack.airflow.task_log("forever", awaited, CALL).count(waits) == 2, "the new triggerer waits"
+    )
     stack.airflow.patch_task("forever", awaited, CALL, new_state="failed")
     wait_until(lambda: subscriptions.names() == before, "the triggerer ends the last one")

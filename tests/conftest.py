@@ -52,8 +52,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folder, _, file = nodeid.partition("::")[0].rpartition("/")
-            return folder if folder == "tests/airflow" else f"{folder}/{file}"
+            file = nodeid.partition("::")[0]
+            shares = (
+                file.startswith("tests/airflow/") and "mark.stack" in (config.rootpath / file).read_text()
+            )
+            return "airflow" if shares else file
 
     return ByFile(config, log)
 

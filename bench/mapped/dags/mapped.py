@@ -15,9 +15,9 @@ RUNS = int(os.environ["BENCH_RUNS"])
 
 
 @task
-def check(kind: str, answers: list[dict[str, Any]], run_id: str = "") -> None:
+def check(kind: str, answers: list[dict[str, Any]], run: str) -> None:
     """Fail if an answer is not its own task's."""
-    expected = [{"kind": kind, "run": run_id, "n": n} for n in range(MAPPED)]
+    expected = [{"kind": kind, "run": run, "n": n} for n in range(MAPPED)]
     crossed = [answer for answer, own in zip(answers, expected, strict=True) if answer["arguments"] != own]
     assert not crossed, crossed[:3]
     assert len({answer.get("correlid", n) for n, answer in enumerate(answers)}) == MAPPED
@@ -37,4 +37,4 @@ for kind in ("floor", "per_call", "shared"):
                 inbox_policy=kind,
                 inbox="bench-mapped" if kind == "shared" else None,
             ).expand(data=arguments)
-        check(kind, tasks.output, run_id="{{ run_id }}")
+        check(kind, tasks.output, "{{ run_id }}")

@@ -105,6 +105,7 @@ def test_dag_of_each_page_runs_as_it_stands_there(tmp_path: Path) -> None:
 
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
+    assert "Traceback" not in said, said
     for line in (
         "train_models success [0.97, 0.9]",
         "train_in_steps success ['accuracy 0.97']",

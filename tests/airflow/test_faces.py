@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -138,7 +137,7 @@ def test_decorated_function_returns_the_arguments_of_the_call(stack: LocalStack)
 def test_pool_that_counts_deferred_tasks_limits_the_calls_at_once(stack: LocalStack) -> None:
     command = "pools set service_slots 2 calls-of-one-service --include-deferred"
     subprocess.run(
-        [sys.executable, "-m", "airflow", *command.split()],
+        stack.airflow_command(*command.split()),
         env=stack.environment,
         check=True,
         capture_output=True,

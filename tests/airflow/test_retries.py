@@ -29,6 +29,16 @@ def deferred_call(stack: LocalStack, dag_id: str, run_id: str, *, but: str = "")
     return call_of(stack, dag_id, run_id)
 
 
+def wait_until_taken_up(
+    stack: LocalStack, dag_id: str, run_id: str, call: dict[str, Any], *, try_number: int = 1
+) -> None:
+    """Wait until a triggerer waits for the call: nobody else can cancel it on older Airflows."""
+    waits = f"Waiting for the completion of call {call['correlid']}"
+    wait_until(
+        lambda: waits in stack.airflow.task_log(dag_id, run_id, "call", try_number=try_number), "it waits"
+    )
+
+
 def test_retry_after_a_failure_is_a_new_call(stack: LocalStack, subscriptions: Subscriptions) -> None:
     before = subscriptions.names()
     run_id = succeed(stack, "fails_once")
@@ -53,6 +63,7 @@ def test_cleared_task_cancels_its_call_and_starts_another(
     before = subscriptions.names()
     run_id = stack.airflow.trigger("forever")
     old = deferred_call(stack, "forever", run_id)
+    wait_until_taken_up(stack, "forever", run_id, old)
     if not has_triggerer:
         stack.kill_component("triggerer")
 
@@ -64,8 +75,7 @@ def test_cleared_task_cancels_its_call_and_starts_another(
     assert state_at_the_service(new) in {"accepted", "running"}
     if not has_triggerer:
         stack.restart_component("triggerer")
-    waits = f"Waiting for the completion of call {new['correlid']}"
-    wait_until(lambda: waits in stack.airflow.task_log("forever", run_id, "call", try_number=2), "it waits")
+    wait_until_taken_up(stack, "forever", run_id, new, try_number=2)
     stack.airflow.patch_task("forever", run_id, "call", new_state="failed")
     wait_until(lambda: subscriptions.names() == before, "the new inbox is deleted")
 

@@ -10,7 +10,6 @@ import httpx2
 import pytest
 from tests.airflow.runs import call_of, run, state_at_the_service, succeed, wait_until
 
-from longcall.airflow.version_compat import HAS_ASSET_WATCHERS
 from longcall.cli.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def test_pool_that_counts_deferred_tasks_limits_the_calls_at_once(stack: LocalSt
     assert max(map(int, map(str, at_once))) == 2
 
 
-@pytest.mark.skipif(not HAS_ASSET_WATCHERS, reason="Airflow 2 has no asset watchers")
+@pytest.mark.needs_airflow("3.0", "before, there are no asset watchers")
 def test_completion_of_a_watched_service_is_an_event_of_its_asset(
     stack: LocalStack, subscriptions: Subscriptions
 ) -> None:

@@ -18,7 +18,7 @@ from longcall.airflow.identity import deployment_name
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.settings import InboxChoice, settle_route
-from longcall.airflow.version_compat import BaseOperator, Context, run_exists, task_state
+from longcall.airflow.version_compat import BaseOperator, Context, read_xcom, run_exists, task_state
 from longcall.client.labels import InboxOwner, created_time
 from longcall.contract import ContractError, JsonValue, resource_id
 from longcall.transport import FoundInbox
@@ -93,7 +93,7 @@ class LongCallSweepOperator(BaseOperator):
             with InboxAdmin(find_access(route)) as inboxes:
                 for inbox, owner in self._owned(inboxes.list(project)):
                     correlid = resource_id(inbox.name)
-                    current = _record_of(owner, context)
+                    current = _record_of(owner)
                     if not _is_left(correlid, owner, current):
                         awaited += 1
                     elif self._end(inboxes, inbox, owner, current):
@@ -147,14 +147,14 @@ def _is_left(correlid: str, owner: InboxOwner, current: CallRecord | None) -> bo
     )
 
 
-def _record_of(owner: InboxOwner, context: Context) -> CallRecord | None:
+def _record_of(owner: InboxOwner) -> CallRecord | None:
     """Return what the task has kept of its call; None: nothing."""
-    kept = context["ti"].xcom_pull(
+    kept = read_xcom(
+        CALL_XCOM_KEY,
         dag_id=owner.dag_id,
         run_id=owner.run_id,
-        task_ids=owner.task_id,
-        map_indexes=owner.map_index,
-        key=CALL_XCOM_KEY,
+        task_id=owner.task_id,
+        map_index=owner.map_index,
     )
     try:
         return CallRecord.from_json(kept) if isinstance(kept, Mapping) else None

@@ -99,6 +99,7 @@ __all__ = [
     "load_xcom",
     "longcall_setting",
     "mask_secret",
+    "read_xcom",
     "run_exists",
     "store_across_tries",
     "store_xcom",
@@ -199,6 +200,14 @@ async def store_xcom(task: TaskKey, key: str, value: Mapping[str, JsonValue]) ->
         run_id=task.run_id,
         map_index=task.map_index,
     )
+
+
+def read_xcom(key: str, *, dag_id: str, run_id: str, task_id: str, map_index: int) -> JsonValue:
+    """Return an XCom of any task from a worker; None when there is none."""
+    value: JsonValue = XCom.get_one(
+        key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index
+    )
+    return value
 
 
 async def load_xcom(task: TaskKey, key: str) -> JsonValue:

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.stack
 READERS = ("pull", "sensor", "deferred", "hook", "async_hook")
 
 
-@pytest.mark.needs_airflow("3.0", "the oldest Google provider names the retry policy otherwise")
 def test_stock_pieces_work_unchanged(stack: LocalStack, subscriptions: Subscriptions) -> None:
     before = subscriptions.names()
     run_id = succeed(stack, "stock_pubsub")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 from airflow.providers.common.compat.standard.operators import PythonOperator
 from airflow.providers.google.cloud.hooks.pubsub import PubSubAsyncHook, PubSubHook
@@ -19,6 +20,8 @@ from dag_names import DAG
 
 HERE = {"project_id": "tests"}
 TOPIC = "stock"
+ARGUMENTS = inspect.signature(PubSubCreateSubscriptionOperator.__init__).parameters
+RETRY_POLICY = "retry_policy" if "retry_policy" in ARGUMENTS else "message_retry_policy"
 READERS = {"pull": "me", "sensor": "me", "async": "me", "deferred": "late"}
 
 
@@ -64,7 +67,7 @@ with DAG("stock_pubsub"):
             ack_deadline_secs=30,
             expiration_policy={"ttl": {"seconds": 86400}},
             message_retention_duration={"seconds": 86400},
-            message_retry_policy={"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 9}},
+            **{RETRY_POLICY: {"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 9}}},
             dead_letter_policy={"dead_letter_topic": "projects/tests/topics/reports"},
             retain_acked_messages=True,
             enable_message_ordering=True,

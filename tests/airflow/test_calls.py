@@ -191,7 +191,9 @@ def test_bad_input_fails_at_once_and_names_field_and_remedy(
     stack: LocalStack, bad_input_run: str, task_id: str, says: str
 ) -> None:
     assert tries(stack, "bad_input", bad_input_run)[task_id] == 1
-    assert re.search(says, stack.airflow.task_log("bad_input", bad_input_run, task_id), re.IGNORECASE)
+    assert re.search(
+        says, stack.airflow.task_log("bad_input", bad_input_run, task_id), re.IGNORECASE | re.DOTALL
+    )
 
 
 def test_bad_input_leaves_no_inbox(subscriptions: Subscriptions, bad_input_run: str) -> None:

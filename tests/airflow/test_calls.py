@@ -222,10 +222,8 @@ def test_call_works_in_airflow_dags_test(
     """In a database of its own, where no scheduler and no triggerer look."""
     before = subscriptions.names()
     shutil.copy(stack.home / "airflow" / "airflow.db", tmp_path)
-    with (
-        closing(sqlite3.connect(tmp_path / "airflow.db")) as copy,
-        copy,
-    ):  # of whose triggerer it says that it lives
+    # The copy says that the original's triggerer lives, and so would wait for it.
+    with closing(sqlite3.connect(tmp_path / "airflow.db")) as copy, copy:
         copy.execute("DELETE FROM job WHERE job_type = 'TriggererJob'")
     database = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow.db'}"}
 

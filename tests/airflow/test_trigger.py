@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,17 @@ class Supervisor:
     may_store: asyncio.Event = field(default_factory=asyncio.Event)
     fails: bool = False
     stored: dict[str, Any] = field(default_factory=dict)
+    asked_for_connection: threading.Event = field(default_factory=threading.Event)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, message: Any) -> Any:
+        """Answer who asks from a thread."""
+        from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+
+        assert isinstance(message, GetConnection)
+        self.asked_for_connection.set()
+        self.may_answer.wait(30)
+        return ConnectionResult(conn_id=message.conn_id, conn_type="longcall", password="s" * 24)
 
     async def asend(self, message: Any) -> Any:
         from airflow.sdk.execution_time.comms import SetXCom, XComResult
@@ -150,6 +162,20 @@ async def test_trigger_cancelled_after_its_event_still_stores_and_cleans_up(wait
         await running
     assert completion_key(wait.record.correlid) in wait.supervisor.stored
     assert not await wait.inbox_exists()
+
+
+async def test_cancellation_reaches_airflow_with_its_message_from_a_thread(wait: Wait) -> None:
+    """Airflow tells by it whether a user has ended the task; without, it never asks for `on_kill`."""
+    asked, supervisor = wait.record.to_json(), wait.supervisor
+    trigger = CompletionTrigger(call=asked | {"is_signed": True, "longcall_conn_id": "calls"})
+    trigger.task_instance = Task()
+    running = asyncio.create_task(anext(trigger.run()))
+    assert await asyncio.to_thread(supervisor.asked_for_connection.wait, 30)
+
+    running.cancel("a user has ended it")
+    with pytest.raises(asyncio.CancelledError, match="a user has ended it"):
+        await running
+    supervisor.may_answer.set()
 
 
 async def test_without_a_task_instance_the_completion_rides_in_the_event_and_all_is_done_before(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -126,7 +126,7 @@ class CompletionTrigger(BaseTrigger):
                 yield TriggerEvent(event)
                 return
             async with AsyncExitStack() as connection:
-                news = await self._wait(record, connection)
+                news = await _keeping_the_reason(self._wait(record, connection))
                 async with self._settling(news, record):
                     await self._hold_back()
                     self._fired = True
@@ -343,6 +343,22 @@ class CompletionTrigger(BaseTrigger):
     def _show(self, report: Report) -> None:
         for level, text in self._shown.of(report.body, now_s=time.monotonic()):
             self.log.log(level, "%s", text)
+
+
+async def _keeping_the_reason(waiting: Coroutine[None, None, _News]) -> _News:
+    """Wait in a task of its own, so that what cancels it leaves here with its message.
+
+    Airflow tells by the message whether it was a user, and asks for `on_kill` only then; `sync_to_async`
+    of asgiref, where a cancellation meets it waiting for a thread, raises a new one without.
+    """
+    task = asyncio.create_task(waiting)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return await task
 
 
 async def _finished(task: asyncio.Task[None]) -> None:

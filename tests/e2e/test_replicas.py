@@ -118,6 +118,23 @@ async def test_replica_that_was_only_slow_finds_itself_fenced(pair: Pair, tmp_pa
         assert [r.attempt for r in reports if isinstance(r.body, Succeeded)] == [2]
 
 
+async def test_worker_that_another_replica_took_for_dead_goes_on(
+    broker: str, store: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As a replica may that starts right after an outage, when nobody has given a sign of life for long."""
+    with serving(broker, *store, "--max-processes", "2") as service:
+        async with calling(service, broker) as caller:
+            await caller.start("/waits", "works", json=str(tmp_path / "go"))
+            await caller.worker("works")
+            async with await psycopg.AsyncConnection.connect(store[1]) as connection:
+                await connection.execute("DELETE FROM procrastinate_workers")
+            await caller.start("/echo", "new", json=1)
+            assert isinstance(await caller.completion("new"), Succeeded)
+            (tmp_path / "go").touch()
+            reports = await caller.until("works", Succeeded)
+            assert reports[-1].attempt == 1
+
+
 def longcall(command: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "longcall.cli.main", command, "--topic", TOPIC, *options]
 

@@ -267,7 +267,8 @@ class Supervisor:
                     )
                     said = _told(outcome)
             except StoreUnavailable as error:
-                log.error("Call %s: its outcome waits: %s", name, error)
+                if tries & (tries - 1) == 0:  # more and more seldom: many may wait
+                    log.error("Call %s: its outcome waits: %s", name, error)
                 if self._stopping and tries > _STOPPING_TRIES:
                     log.error("Call %s: its outcome is lost; the next start deals with it", name)
                     return False

@@ -82,13 +82,6 @@ with DAG("stock_pubsub"):
         messages=[{"data": b"mine", "attributes": {"for": "me"}}, {"data": b"no"}],
         **HERE,
     )
-    # A deferral that ends at once may be failed by the scheduler, which learns of it too late (ADR 3).
-    publish_late = PubSubPublishMessageOperator(
-        task_id="publish_late",
-        topic=TOPIC,
-        messages=[{"data": b"mine", "attributes": {"for": "late"}}],
-        **HERE,
-    )
     pulled = PubSubPullOperator(
         task_id="pull", subscription="stock-pull", ack_messages=True, messages_callback=texts, **HERE
     )
@@ -121,8 +114,8 @@ with DAG("stock_pubsub"):
         task_id="delete_topic", topic=TOPIC, fail_if_not_exists=True, **HERE
     )
     readers = [pulled, sensed, by_async_hook, deferred]
-    create_topic >> create >> publish >> [pulled, sensed, by_hook, by_async_hook] >> publish_late
-    create >> deferred
-    [*readers, publish_late] >> delete_topic
+    create_topic >> create >> publish >> [pulled, sensed, by_hook, by_async_hook]
+    create >> deferred  # the test publishes what it waits for
+    [*readers, by_hook] >> delete_topic
     for reader, gone in zip(readers, delete, strict=True):
         reader >> gone

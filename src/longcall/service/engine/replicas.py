@@ -26,6 +26,7 @@ from procrastinate.jobs import Status
 
 from longcall.service.config import ServiceConfig
 from longcall.service.engine.jobs import AWAY, TASK, Jobs, queue_of
+from longcall.service.engine.patient import PatientJobManager
 from longcall.service.engine.port import Workforce
 from longcall.service.errors import StoreUnavailable
 from longcall.service.handlers import HandlerSpec, OnInterrupt
@@ -63,7 +64,9 @@ class ReplicaEngine:
         self._observer = observer
         self._store = store
         self._config = config
-        self._app = App(connector=PsycopgConnector(conninfo=config.store, min_size=1, max_size=6))
+        connector = PsycopgConnector(conninfo=config.store, min_size=1, max_size=6)
+        self._app = App(connector=connector)
+        self._app.job_manager = PatientJobManager(connector)
         self._jobs = Jobs(self._app)
         self._on_interrupt: Mapping[str, OnInterrupt] = {}
         self._workers: list[asyncio.Task[None]] = []

@@ -10,27 +10,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from longcall.airflow.version_compat import Context, fernet_key
-from longcall.contract import SigningKey, derived_token
+from longcall.airflow.version_compat import Context, fernet_keys
+from longcall.contract import MAX_SIGNING_KEYS, SigningKey, derived_token
 
-__all__ = ["TaskTry", "deployment_name", "signing_key"]
+__all__ = ["TaskTry", "deployment_name", "signing_keys"]
 
 
 def deployment_name() -> str:
     """Return what tells this deployment from others in one Google project; empty: it has no `fernet_key`."""
-    secret = fernet_key()
+    secret = _oldest_key()
     return derived_token(secret, "deployment")[:16] if secret else ""
 
 
-def signing_key(correlation_id: str, *, secret: str | None = None) -> SigningKey | None:
-    """Return the key for a call's reports; None: the deployment has nothing to derive one from.
+def signing_keys(correlation_id: str, *, secret: str | None = None) -> tuple[SigningKey, ...]:
+    """Return the key for a call's reports; none: the deployment has nothing to derive one from.
+
+    While the `fernet_key` is rotated there are two, so that who has only one of them can tell.
 
     Args:
         correlation_id: the call.
         secret: of its `longcall` connection; None: the deployment's `fernet_key`.
     """
-    material = secret.encode() if secret else fernet_key()
-    return SigningKey.derived(material, correlation_id) if material else None
+    material = (secret.encode(),) if secret else fernet_keys()
+    return tuple(SigningKey.derived(each, correlation_id) for each in material[:MAX_SIGNING_KEYS])
+
+
+def _oldest_key() -> bytes:
+    """Return the key that names are derived from: in a rotation, what they were derived from before."""
+    return next(reversed(fernet_keys()), b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,4 +76,4 @@ class TaskTry:
 
     def token(self, number: int) -> str:
         """Return the unguessable part of the id of the task's call of this number, from 1."""
-        return derived_token(fernet_key(), *self.names, self.first, number)
+        return derived_token(_oldest_key(), *self.names, self.first, number)

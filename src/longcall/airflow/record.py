@@ -53,7 +53,7 @@ class CallRecord:
         deadline_s: seconds since the epoch after which nobody waits; None: as long as it takes.
         number: which call of its task since the last clear, from 1.
         silence_s: without a sign of life for so long, it is given up; None: never.
-        is_signed: its reports are signed, with the key that `identity.signing_key` returns.
+        is_signed: its reports are signed, with a key that `identity.signing_keys` returns.
         traceparent: W3C Trace Context that went out with the request; empty: there was none.
         started_time: when the service accepted, RFC 3339, as the other time; empty before that.
         ended_time: when its completion was published; empty before its task knew of that.

@@ -21,7 +21,7 @@ from longcall.airflow.cleanup import abandon, drop_inbox
 from longcall.airflow.completion import completion_key, result_for_xcom, status_report, stored_report
 from longcall.airflow.connections import find_access, find_longcall_connection, resolve_project
 from longcall.airflow.errors import AnswerRejected, WaitFailed
-from longcall.airflow.identity import TaskTry, deployment_name, signing_key
+from longcall.airflow.identity import TaskTry, deployment_name, signing_keys
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord, ServicePath
 from longcall.airflow.service_hook import ServiceHook, StartedCall, encode_arguments
@@ -317,14 +317,14 @@ def _load_completion(context: Context, correlid: str) -> JsonValue:
 
 
 def _signing_keys(record: CallRecord, request: StartRequest) -> tuple[SigningKey, ...]:
-    key = None if request.signing == "off" else signing_key(record.correlid, secret=request.secret)
-    if key is None and request.signing == "required":
+    keys = () if request.signing == "off" else signing_keys(record.correlid, secret=request.secret)
+    if not keys and request.signing == "required":
         raise ContractError(
             "signing",
             "needs a secret: [core] fernet_key, the same on workers and triggerers, or the password of "
             "the longcall connection",
         )
-    return () if key is None else (key,)
+    return keys
 
 
 def _labels(context: Context, service: ServicePath, waits: str) -> dict[str, str]:

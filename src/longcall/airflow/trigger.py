@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from longcall._core.errors import LongcallError
 from longcall.airflow.completion import completion_key, message_from_json, message_to_json, status_report
 from longcall.airflow.ending import Ending, end_call
-from longcall.airflow.identity import signing_key
+from longcall.airflow.identity import signing_keys
 from longcall.airflow.metrics import count_reconciled
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
@@ -374,10 +374,10 @@ async def _finished(task: asyncio.Task[None]) -> None:
 async def _signing_keys(shared: SharedRouter, record: CallRecord) -> tuple[SigningKey, ...]:
     if not record.is_signed:
         return ()
-    key = signing_key(record.correlid, secret=await shared.secret(record.longcall_conn_id))
-    if key is None:
+    keys = signing_keys(record.correlid, secret=await shared.secret(record.longcall_conn_id))
+    if not keys:
         raise ContractError("fernet_key", "missing here: the triggerer needs the same as the workers")
-    return (key,)
+    return keys
 
 
 def _seconds_until(deadline_s: float | None) -> float | None:

@@ -94,7 +94,7 @@ __all__ = [
     "XComArg",
     "context_merge",
     "determine_kwargs",
-    "fernet_key",
+    "fernet_keys",
     "load_across_tries",
     "load_xcom",
     "longcall_setting",
@@ -148,11 +148,15 @@ class TaskKey(Protocol):
     map_index: int
 
 
-def fernet_key() -> bytes:
-    """Return the secret that all workers of a deployment share, as a rule; empty where they do not."""
+def fernet_keys() -> tuple[bytes, ...]:
+    """Return the secret that all workers of a deployment share, as a rule; none where they do not.
+
+    While one takes another's place there are several, the newest first (`fernet_key = NEW,OLD`).
+    """
     from airflow.configuration import conf  # not at the top: it is what loads the providers
 
-    return conf.get("core", "fernet_key", fallback="").encode()
+    keys = conf.get("core", "fernet_key", fallback="").split(",")
+    return tuple(key.strip().encode() for key in keys if key.strip())
 
 
 def mask_secret(secret: str) -> None:

@@ -47,7 +47,7 @@ from longcall.contract.request import (
     request_headers,
     url_with_correlation_id,
 )
-from longcall.contract.signing import BadSignature, SigningKey, sign, verify
+from longcall.contract.signing import MAX_SIGNING_KEYS, BadSignature, SigningKey, sign, verify
 from longcall.contract.status import CallState, CallStatus
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "MAX_LINE_LENGTH",
     "MAX_LOG_LINES",
     "MAX_MESSAGE_BYTES",
+    "MAX_SIGNING_KEYS",
     "PROBLEM_TYPE",
     "Accepted",
     "BadSignature",

@@ -29,6 +29,7 @@ from longcall.contract.errors import ContractError
 from longcall.contract.message import Message
 
 __all__ = [
+    "MAX_SIGNING_KEYS",
     "SIGNATURE_ATTRIBUTE",
     "BadSignature",
     "SigningKey",
@@ -41,6 +42,7 @@ __all__ = [
 
 SIGNATURE_ATTRIBUTE: Final = "longcall-signature"
 MAX_SIGNING_KEYS: Final = 4
+"""Of one call: one, but while another takes its place."""
 
 _PREFIX: Final = "whsec_"
 _VERSION: Final = "v1,"

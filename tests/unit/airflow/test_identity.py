@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from longcall.airflow.identity import TaskTry
+from longcall.airflow.identity import TaskTry, deployment_name, signing_keys
+from longcall.contract import BadSignature, Message, sign, verify
 
 
 def context(*, try_number: int = 1, max_tries: int = 2, retries: int = 2, **names: Any) -> Any:
@@ -53,3 +54,20 @@ def test_id_cannot_be_guessed_without_the_deployments_key(monkeypatch: pytest.Mo
     token = TaskTry.of(context()).token(1)
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "two")
     assert TaskTry.of(context()).token(1) != token
+
+
+def test_rotation_of_the_deployments_key_goes_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Airflow has it: the new one before the old one, until what was encrypted is rotated."""
+    message, keys, names = Message(data=b"1", attributes={"correlid": "a"}), {}, {}
+    for told in ("old", "new, old", "new"):
+        monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", told)
+        keys[told] = signing_keys("a")
+        names[told] = (TaskTry.of(context()).token(1), deployment_name())
+
+    assert [len(each) for each in keys.values()] == [1, 2, 1]
+    for told in ("old", "new"):
+        verify(sign(message, keys[told]), keys["new, old"])
+        verify(sign(message, keys["new, old"]), keys[told])
+    with pytest.raises(BadSignature):
+        verify(sign(message, keys["old"]), keys["new"])
+    assert names["new, old"] == names["old"]

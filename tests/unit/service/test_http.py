@@ -228,9 +228,7 @@ async def test_mounted_service_gives_locations_below_its_mount() -> None:
     )
     async with (
         inner.router.lifespan_context(inner),
-        AsyncClient(
-            transport=ASGITransport(app=Starlette(routes=[Mount("/jobs", inner)])), base_url="http://s"
-        ) as http,
+        mounting(inner) as http,
     ):
         answer = await http.post("/jobs/echo?correlid=a")
         assert answer.headers["location"] == "/jobs/calls/a"
@@ -239,7 +237,5 @@ async def test_mounted_service_gives_locations_below_its_mount() -> None:
 
 async def test_mounted_service_whose_lifespan_did_not_run_says_so() -> None:
     inner = make_service(Work()).asgi(ServiceConfig(topic=TOPIC), transport=MemoryTransport(MemoryBackend()))
-    async with AsyncClient(
-        transport=ASGITransport(app=Starlette(routes=[Mount("/jobs", inner)])), base_url="http://s"
-    ) as http:
+    async with mounting(inner) as http:
         assert "lifespan_context" in problem(await http.post("/jobs/echo?correlid=a"), 500).detail

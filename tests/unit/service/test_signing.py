@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.service.handlers import Work, make_service
 
-from longcall.contract import SigningKey, decode_report, is_completion, verify
+from longcall.contract import BadSignature, SigningKey, decode_report, is_completion, verify
 from longcall.contract.signing import SIGNATURE_ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -39,6 +39,37 @@ async def test_every_report_is_signed_and_the_key_shows_nowhere(
         seen += [answer.text, str(answer.headers), caplog.text]
         seen.append((await desk.http.get("/calls/a", headers={"Accept": "text/html"})).text)
         assert not any(text[6:] in each or KEY.secret.decode() in each for each in seen)
+
+
+async def test_two_keys_sign_while_one_takes_the_others_place(open_desk: OpenDesk) -> None:
+    """Whoever knows one of them can tell; who knows neither cannot."""
+    other, unknown = (SigningKey(name * 32) for name in (b"o", b"u"))
+    async with open_desk(make_service(Work())) as desk:
+        headers = {"Longcall-Signing-Key": f"{KEY.to_text()} {other.to_text()}"}
+        await desk.http.post("/echo?correlid=a", json=1, headers=headers)
+        for _ in ("accepted", "succeeded"):
+            message = (await anext(aiter(desk.stream))).message
+            verify(message, [KEY])
+            verify(message, [other])
+            with pytest.raises(BadSignature):
+                verify(message, [unknown])
+
+
+async def test_key_of_a_request_that_comes_again_signs_too(open_desk: OpenDesk) -> None:
+    work = Work()
+    other = SigningKey(b"o" * 32)
+    async with open_desk(make_service(work)) as desk:
+        for key in (KEY, other):
+            headers = {"Longcall-Signing-Key": key.to_text()}
+            await desk.http.post("/held?correlid=a", json=1, headers=headers)
+        work.released.set()
+        while True:
+            message = (await anext(aiter(desk.stream))).message
+            report = decode_report(message)
+            if report is not None and is_completion(report.body):
+                break
+        verify(message, [KEY])
+        verify(message, [other])
 
 
 async def test_without_a_key_nothing_is_signed(open_desk: OpenDesk) -> None:

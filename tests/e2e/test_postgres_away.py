@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,24 @@ async def test_calls_outlive_a_postgres_that_is_away(broker: str, postgres: Post
             assert isinstance(await caller.completion("works"), Succeeded)
             assert {(await caller.http.get(f"/calls/{name}")).json()["attempt"] for name in NAMES} == {1}
             assert service.log.count("working on refused") == 1
+
+
+async def test_service_ends_well_while_postgres_is_away(
+    broker: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    """What it could not store, the next one does again."""
+    store = ("--store", postgres.url, "--takeover", "2", "--drain", "1")
+    with serving(broker, *store) as service:
+        async with calling(service, broker) as caller:
+            await caller.start("/waits", "a", json=str(tmp_path / "go"))
+            await caller.worker("a")
+            postgres.stop()
+            assert service.end(signal.SIGTERM) == 0
+            postgres.start()
+            (tmp_path / "go").touch()
+            with serving(broker, *store):
+                reports = await caller.until("a", Succeeded)
+                assert reports[-1].attempt == 2
 
 
 async def until_refused(http: AsyncClient, service: Process) -> None:

@@ -14,7 +14,7 @@ from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
 from procrastinate.jobs import Job
 
-__all__ = ["AWAY", "TASK", "Jobs", "queue_of"]
+__all__ = ["AWAY", "TASK", "Jobs", "queue_of", "why"]
 
 TASK: Final = "longcall.run_call"
 """The name of procrastinate's task that runs a call."""
@@ -22,6 +22,12 @@ AWAY: Final = (ProcrastinateException, psycopg.Error, OSError)
 """What it raises when the database is away."""
 
 _MAX_QUEUE_NAME: Final = 100
+
+
+def why(error: BaseException) -> str:
+    """Return what the database said, in one line; procrastinate's own errors do not repeat it."""
+    said = error.__cause__ or error
+    return str(said).strip().partition("\n")[0] or repr(said)
 
 
 def queue_of(handler: str) -> str:

@@ -18,6 +18,8 @@ from procrastinate.jobs import Job
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.errors import ForeignKeyViolation
 
+from longcall.service.engine.jobs import why
+
 __all__ = ["PatientJobManager"]
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class PatientJobManager(JobManager):
         try:
             return await super().fetch_job(queues, self._registered.get(worker_id, worker_id))
         except ConnectorException as error:
-            log.error("Calls wait: the queue cannot be read: %s", error.__cause__ or error)
+            log.error("Calls wait: the queue cannot be read: %s", why(error))
             if isinstance(error.__cause__, ForeignKeyViolation):
                 self._registered[worker_id] = await self.register_worker()
             return None
@@ -52,7 +54,7 @@ class PatientJobManager(JobManager):
         try:
             await super().update_heartbeat(self._registered.get(worker_id, worker_id))
         except ConnectorException as error:
-            log.debug("No sign of life of worker %d: %s", worker_id, error)
+            log.debug("No sign of life of worker %d: %s", worker_id, why(error))
 
     async def unregister_worker(self, worker_id: int) -> None:
         """Let it be known that the worker has ended."""
@@ -66,5 +68,5 @@ class PatientJobManager(JobManager):
             try:
                 await super().listen_for_jobs(on_notification=on_notification, queues=queues)
             except ConnectorException as error:
-                log.debug("Nobody tells of new jobs: %s", error)
+                log.debug("Nobody tells of new jobs: %s", why(error))
             await asyncio.sleep(_RETRY_S)

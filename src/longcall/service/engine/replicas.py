@@ -25,7 +25,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from longcall.service.config import ServiceConfig
-from longcall.service.engine.jobs import AWAY, TASK, Jobs, queue_of
+from longcall.service.engine.jobs import AWAY, TASK, Jobs, queue_of, why
 from longcall.service.engine.patient import PatientJobManager
 from longcall.service.engine.port import Workforce
 from longcall.service.errors import StoreUnavailable
@@ -39,6 +39,8 @@ __all__ = ["ReplicaEngine"]
 log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
+_CONNECT_S: Final = 5.0
+"""After so long connecting begins anew: its pauses double, and PostgreSQL may be back before the next."""
 _BEATS: Final = 5
 """Signs of life a worker gives before it counts as dead."""
 _TRY_LOCK: Final = """
@@ -53,6 +55,7 @@ _RENEW_LEASE: Final = """
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
     WHERE known.owner = excluded.owner OR known.until < now() OR %(has_lock)s
 """
+_IS_UP: Final = "SELECT pg_postmaster_start_time() < now() - make_interval(secs => %(for_s)s)"
 _AWAY: Final = (StoreUnavailable, *AWAY)
 
 
@@ -64,13 +67,17 @@ class ReplicaEngine:
         self._observer = observer
         self._store = store
         self._config = config
-        connector = PsycopgConnector(conninfo=config.store, min_size=1, max_size=6)
+        connector = PsycopgConnector(
+            conninfo=config.store, min_size=1, max_size=6, timeout=_CONNECT_S, reconnect_timeout=_CONNECT_S
+        )
         self._app = App(connector=connector)
         self._app.job_manager = PatientJobManager(connector)
         self._jobs = Jobs(self._app)
         self._on_interrupt: Mapping[str, OnInterrupt] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self._cut_off_s = float("-inf")
 
     async def start(self, workforce: Workforce | None) -> None:
         """Open the queue, and work if there is a workforce; see `Engine.start`."""
@@ -78,7 +85,7 @@ class ReplicaEngine:
             await self._app.open_async()
             await self._make_schema()
         except _AWAY as error:
-            raise StoreUnavailable(f"the queue of calls cannot be opened: {error}") from error
+            raise StoreUnavailable(f"the queue of calls cannot be opened: {why(error)}") from error
         if workforce is None:
             return
         self._on_interrupt = {path: spec.on_interrupt for path, spec in workforce.handlers.items()}
@@ -92,7 +99,7 @@ class ReplicaEngine:
         try:
             await self._jobs.add(correlation_id, handler=handler)
         except _AWAY as error:
-            raise StoreUnavailable(f"the call is stored, but its job is not: {error}") from error
+            raise StoreUnavailable(f"the call is stored, but its job is not: {why(error)}") from error
 
     async def changed(self) -> None:
         """Tell every replica; see `Engine.changed`."""
@@ -103,15 +110,19 @@ class ReplicaEngine:
 
     async def stop(self) -> None:
         """Take no more jobs; those that run go on."""
+        self._is_stopping = True
         for worker in self._workers:
             worker.cancel()
 
     async def aclose(self) -> None:
-        """Wait for the workers, which have nothing left to do, and disconnect."""
+        """Wait for the workers, which have nothing left to do but to say so, and disconnect."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         if self._workers:
+            _, unheard = await asyncio.wait(self._workers, timeout=_CONNECT_S)
+            for worker in unheard:
+                worker.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
         await self._app.close_async()
 
@@ -159,7 +170,9 @@ class ReplicaEngine:
                     stalled_worker_timeout=self._config.takeover_s,
                 )
             except _AWAY as error:
-                log.error("Calls wait: the queue cannot be read: %s", error)
+                if self._is_stopping:  # it cannot even say that it ends
+                    break
+                log.error("Calls wait: the queue cannot be read: %s", why(error))
                 await asyncio.sleep(_RETRY_S)
 
     async def _watch(self, workforce: Workforce) -> None:
@@ -172,7 +185,8 @@ class ReplicaEngine:
                     while True:
                         await self._look(connection, workforce)
             except _AWAY as error:
-                log.error("This replica is cut off from the others: %s", str(error) or repr(error))
+                self._cut_off_s = asyncio.get_running_loop().time()
+                log.error("This replica is cut off from the others: %s", why(error))
             finally:
                 await workforce.follow()
             await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
@@ -181,7 +195,8 @@ class ReplicaEngine:
         """Do what is to be done, then wait for a change, or for the next turn."""
         if await self._leads(connection, workforce.owner):
             await workforce.lead()
-            await self._take_back()
+            if await self._hears(connection):
+                await self._take_back()
         else:
             await workforce.follow()
         turn_s = self._config.takeover_s / _BEATS
@@ -199,6 +214,13 @@ class ReplicaEngine:
         has_lock = (await found.fetchone() or (False,))[0]
         renewal = {"owner": owner, "has_lock": has_lock, "for_s": self._config.takeover_s}
         return (await connection.execute(_RENEW_LEASE, renewal)).rowcount == 1
+
+    async def _hears(self, connection: psycopg.AsyncConnection) -> bool:
+        """Tell whether the silent are dead: all were silent while PostgreSQL, or the way to it, was away."""
+        found = await connection.execute(_IS_UP, {"for_s": self._config.takeover_s})
+        is_up = (await found.fetchone() or (False,))[0]
+        connected_s = asyncio.get_running_loop().time() - self._cut_off_s
+        return is_up and connected_s >= self._config.takeover_s
 
     async def _take_back(self) -> None:
         """Give the calls of dead workers, and calls that have no job, to somebody else."""

@@ -63,6 +63,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what the Airflow under test cannot do, and say why."""
+    for marker in item.iter_markers("airflow_defect"):
+        release, why = marker.args
+        if tuple(map(int, release.split("."))) == _airflow_under_test(item.config):
+            pytest.skip(f"Airflow {release} itself: {why}")
     for marker in item.iter_markers("needs_airflow"):
         release, why = marker.args
         if tuple(map(int, release.split("."))) > _airflow_under_test(item.config):

@@ -109,7 +109,8 @@ def test_sensor_waits_for_a_call_that_something_else_started(
         "failed": "failed",
         "failed_softly": "skipped",
         "too_late": "failed",
-        "too_late_softly": "skipped",
+        # Airflow 3.0 forgets of a sensor that was deferred too long that it is to fail softly.
+        "too_late_softly": "failed" if stack.airflow_version.startswith("3.0.") else "skipped",
         "too_late_poking": "skipped",
         "unknown": "failed",
     }

@@ -1,11 +1,15 @@
-"""The environments of `make matrix` are what the page about Airflow's versions says."""
+"""The page about Airflow's versions says what the environments of `make matrix` are made of."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reference/airflow-versions.md").read_text()
 ENVIRONMENTS = sorted((ROOT / "constraints").glob("*.txt"), key=lambda file: file.name)
 COMPAT = "apache-airflow-providers-common-compat"
 
@@ -18,6 +22,14 @@ def pins(file: Path) -> dict[str, str]:
 def allowed() -> dict[str, str]:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     return dict(requirement.split(">=") for requirement in extras["airflow"])
+
+
+@pytest.mark.parametrize("file", [*ENVIRONMENTS, ROOT / "constraints.txt"], ids=lambda file: file.stem)
+def test_table_has_a_row_for_each_environment(file: Path) -> None:
+    pinned = pins(file)
+    rows = re.findall(r"^\| (2\.\S+|3\.\S+) \| \S+ \| (\S+) \| (\S+) \|", PAGE, re.MULTILINE)
+    wanted = ("apache-airflow", COMPAT, "apache-airflow-providers-google")
+    assert tuple(pinned[name] for name in wanted) in rows
 
 
 def test_oldest_airflow_is_tested_with_the_oldest_providers_that_are_allowed() -> None:

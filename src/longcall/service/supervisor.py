@@ -37,6 +37,8 @@ _FLUSH_S: Final = 10.0
 """How long a stopping service goes on trying to publish what is due."""
 _STORE_RETRY_S: Final = 1.0
 _STOPPING_TRIES: Final = 10
+_RELEASE_TRIES: Final = 2
+"""Of a run without an outcome: the next start finds it in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +271,8 @@ class Supervisor:
             except StoreUnavailable as error:
                 if tries & (tries - 1) == 0:  # more and more seldom: many may wait
                     log.error("Call %s: its outcome waits: %s", name, error)
-                if self._stopping and tries > _STOPPING_TRIES:
-                    log.error("Call %s: its outcome is lost; the next start deals with it", name)
+                if self._stopping and tries > (_RELEASE_TRIES if outcome is None else _STOPPING_TRIES):
+                    log.error("Call %s: this is not stored; the next start deals with it", name)
                     return False
                 await asyncio.sleep(_STORE_RETRY_S)
             # The border of a run: a defect that one outcome meets holds up nothing else, and is heard of.

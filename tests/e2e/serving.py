@@ -37,6 +37,10 @@ def serve_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "longcall.cli.main", "serve", *arguments]
 
 
+def longcall(command: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "longcall.cli.main", command, "--topic", TOPIC, *options]
+
+
 class Process:
     """A running service."""
 
@@ -96,6 +100,26 @@ def serving(broker: str, *arguments: str, target: str | None = "workers:service"
     finally:
         if process.popen.poll() is None:
             process.end(signal.SIGKILL)
+
+
+@contextmanager
+def working(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `longcall worker`."""
+    process = subprocess.Popen(
+        longcall("worker", *arguments),
+        cwd=HERE,
+        env={**os.environ, "PUBSUB_EMULATOR_HOST": broker},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Working on /")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Caller:

@@ -10,10 +10,12 @@ import psycopg
 import pytest
 from httpx2 import AsyncClient
 from tests.e2e.polling import until, wait_until
-from tests.e2e.serving import Process, calling, serving
+from tests.e2e.processes import wait_until_gone
+from tests.e2e.serving import Caller, Process, calling, serving, working
 from tests.postgres import Postgres
 
-from longcall.contract import Succeeded
+from longcall.cli.stack.ports import free_ports
+from longcall.contract import Cancelled, Failed, Report, Succeeded, is_completion
 
 NAMES = ("works", "ends", "waits", "refused")
 LISTENS_FOR_CALLS = "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%procrastinate%'"
@@ -80,11 +82,75 @@ async def test_service_ends_well_while_postgres_is_away(
             await caller.worker("a")
             postgres.stop()
             assert service.end(signal.SIGTERM) == 0
+            assert "Traceback" not in service.log
             postgres.start()
             (tmp_path / "go").touch()
             with serving(broker, *store):
                 reports = await caller.until("a", Succeeded)
                 assert reports[-1].attempt == 2
+
+
+async def test_only_who_died_meanwhile_is_taken_over(broker: str, postgres: Postgres, tmp_path: Path) -> None:
+    """Nobody could give a sign of life for longer than a takeover: one works on, the other was killed."""
+    store = ("--store", postgres.url, "--takeover", "2", "--max-processes", "1")
+    with serving(broker, *store) as one, serving(broker, *store) as two:
+        async with calling(one, broker) as caller, AsyncClient(base_url=two.url) as second:
+            pids = {}
+            for name in ("a", "b"):
+                await caller.start("/waits", name, json=str(tmp_path / name))
+                pids[name] = await caller.worker(name)
+            lives, dies = sorted(pids, key=lambda name: parent_of(pids[name]) == one.popen.pid)
+
+            postgres.stop()
+            wait_until(lambda: two.log.count("cut off from the others") > 6)  # a try a second
+            one.end(signal.SIGKILL)
+            wait_until_gone(pids[dies])
+            (tmp_path / dies).touch()
+            postgres.start()
+
+            two.wait_for_log(f"Call {dies}: its process died")
+            assert (await second.get(f"/calls/{lives}")).json()["attempt"] == 1
+            (tmp_path / lives).touch()
+            for name, attempt in ((lives, 1), (dies, 2)):
+                assert [r.attempt for r in await completions(caller, name)] == [attempt]
+        assert f"Call {lives}: its process died" not in two.log
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
+
+
+async def completions(caller: Caller, name: str) -> list[Report]:
+    """Wait for a call's end; return what was published of it, once, however often that was."""
+    reports = await caller.until(name, (Succeeded, Failed, Cancelled))
+    return list({r.id: r for r in reports if is_completion(r.body)}.values())
+
+
+async def test_web_and_worker_outlive_a_postgres_that_is_away(
+    broker: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    store = ("--store", postgres.url, "--takeover", "2")
+    (port,) = free_ports(1)
+    with (
+        serving(broker, *store, "--no-work") as web,
+        working(broker, "workers:service", *store, "--listen", f":{port}") as worker,
+    ):
+        async with calling(web, broker) as caller, AsyncClient(base_url=f"http://127.0.0.1:{port}") as watch:
+            await caller.start("/waits", "works", json=str(tmp_path / "go"))
+            await caller.worker("works")
+
+            postgres.stop()
+            await until_refused(caller.http, web)
+            assert [(await watch.get(path)).status_code for path in ("/health", "/ready")] == [200, 503]
+            postgres.start()
+
+            await until(lambda: is_ready(caller.http))
+            await until(lambda: is_ready(watch))
+            await caller.start("/echo", "refused", json=1)
+            (tmp_path / "go").touch()
+            for name in ("refused", "works"):
+                assert [r.attempt for r in await completions(caller, name)] == [1]
+        assert worker.poll() is None
 
 
 async def until_refused(http: AsyncClient, service: Process) -> None:
@@ -97,6 +163,7 @@ async def until_refused(http: AsyncClient, service: Process) -> None:
     ):
         assert answer.status_code == 503, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["retry-after"] == "5"
         assert "the call store cannot be used" in answer.json()["detail"]
     assert (await http.get("/ready")).status_code == 503
     assert (await http.get("/health")).status_code == 200

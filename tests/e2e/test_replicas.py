@@ -6,9 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pytest
 from httpx2 import AsyncClient
 from tests.e2e.polling import until
 from tests.e2e.processes import WAIT_S, wait_until_gone
-from tests.e2e.serving import HERE, TOPIC, Process, calling, serving
+from tests.e2e.serving import HERE, Process, calling, longcall, serving, working
 
 from longcall.cli.stack.ports import free_ports
 from longcall.contract import CallState, CallStatus, Cancelled, Failed, Succeeded
@@ -135,29 +133,6 @@ async def test_worker_that_another_replica_took_for_dead_goes_on(
             assert reports[-1].attempt == 1
 
 
-def longcall(command: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "longcall.cli.main", command, "--topic", TOPIC, *options]
-
-
-@contextmanager
-def worker(broker: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        longcall("worker", *arguments),
-        cwd=HERE,
-        env={**os.environ, "PUBSUB_EMULATOR_HOST": broker},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("Working on /")
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 async def test_web_and_worker_scale_apart_and_the_worker_can_be_watched(
     broker: str, store: tuple[str, ...]
 ) -> None:
@@ -166,7 +141,7 @@ async def test_web_and_worker_scale_apart_and_the_worker_can_be_watched(
         async with calling(web, broker) as caller, AsyncClient(base_url=f"http://127.0.0.1:{port}") as watch:
             await caller.start("/echo", "a", json=1)
             assert CallStatus.from_wire((await caller.http.get("/calls/a")).json()).attempt == 0
-            with worker(broker, "workers:service", *store, "--listen", f":{port}") as process:
+            with working(broker, "workers:service", *store, "--listen", f":{port}") as process:
                 assert isinstance(await caller.completion("a"), Succeeded)
                 assert [(await watch.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
                 metrics = (await watch.get("/metrics")).text
@@ -183,7 +158,7 @@ async def test_web_and_worker_scale_apart_and_the_worker_can_be_watched(
 
 async def test_command_has_workers_of_its_own(broker: str, store: tuple[str, ...]) -> None:
     command = (*store, "--", "sh", "-c", "echo $PPID")
-    with serving(broker, "--no-work", *command, target=None) as web, worker(broker, *command) as process:
+    with serving(broker, "--no-work", *command, target=None) as web, working(broker, *command) as process:
         async with calling(web, broker) as caller:
             await caller.start("/serve", "a")
             assert isinstance(await caller.completion("a"), Succeeded)
@@ -218,6 +193,25 @@ async def test_accepted_call_whose_job_was_lost_is_found(
             await caller.start("/echo", "a", json=1)
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("DELETE FROM procrastinate_jobs")
+            with serving(broker, *store):
+                assert isinstance(await caller.completion("a"), Succeeded)
+
+
+async def test_accepted_call_whose_job_went_to_nobody_is_given_to_another(
+    broker: str, make_postgres: Callable[[], str]
+) -> None:
+    """A worker that lives has asked for a job, and PostgreSQL went away before it had the answer."""
+    url = make_postgres()
+    store = ("--store", url, "--takeover", "0.5")
+    with serving(broker, *store, "--no-work") as web:
+        async with calling(web, broker) as caller:
+            await caller.start("/echo", "a", json=1)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(
+                    "WITH worker AS "
+                    "(INSERT INTO procrastinate_workers VALUES (DEFAULT, 'infinity') RETURNING id) "
+                    "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM worker)"
+                )
             with serving(broker, *store):
                 assert isinstance(await caller.completion("a"), Succeeded)
 

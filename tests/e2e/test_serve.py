@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,21 @@ from tests.e2e.serving import HERE, INBOX, TOPIC, calling, serve_command, servin
 from longcall.broker import BrokerConfig
 from longcall.contract import (
     Accepted,
+    BadSignature,
     CallState,
     CallStatus,
     Cancelled,
     Failed,
     Problem,
     Progress,
+    SigningKey,
     Succeeded,
+    decode_report,
+    verify,
 )
+from longcall.contract.signing import SIGNATURE_ATTRIBUTE
 from longcall.testing import running_broker
-from longcall.transport import InboxSpec
+from longcall.transport import InboxSpec, InboxStream
 from longcall.transport.pubsub import PubSubTransport
 
 
@@ -69,6 +75,42 @@ async def test_twenty_requests_at_once_with_one_id_are_one_piece_of_work(broker:
         service.end(signal.SIGTERM)
     for number in range(5):
         assert service.log.count(f"working on call-{number}") == 1
+
+
+async def test_each_of_two_keys_tells_that_reports_are_genuine(broker: str) -> None:
+    """As while one takes the other's place: who waits may know the old one alone, or the new one."""
+    old, new, unknown = (SigningKey.new() for _ in range(3))
+    transport = PubSubTransport(emulator_host=broker)
+    with serving(broker) as service:
+        async with (
+            calling(service, broker) as caller,
+            aclosing(transport),
+            _own_inbox(transport) as stream,
+        ):
+            headers = {"Longcall-Signing-Key": f"{old.to_text()} {new.to_text()}"}
+            answer = await caller.http.post("/echo?correlid=a", json=1, headers=headers)
+            assert answer.headers["longcall-signed"] == "v1"
+            kinds = []
+            while Succeeded not in kinds:
+                async with asyncio.timeout(WAIT_S):
+                    message = (await anext(aiter(stream))).message
+                assert len(message.attributes[SIGNATURE_ATTRIBUTE].split()) == 2
+                for known in (old, new):
+                    verify(message, [known])
+                with pytest.raises(BadSignature):
+                    verify(message, [unknown])
+                report = decode_report(message)
+                assert report is not None
+                kinds.append(type(report.body))
+            assert kinds == [Accepted, Succeeded]
+
+
+@asynccontextmanager
+async def _own_inbox(transport: PubSubTransport) -> AsyncIterator[InboxStream]:
+    inbox = f"{INBOX}-signed"
+    await transport.create_inbox(InboxSpec(name=inbox, topic=TOPIC, filter=""))
+    async with transport.open_stream(inbox, lease_s=600) as stream:
+        yield stream
 
 
 async def test_delete_ends_a_process_that_never_would(broker: str) -> None:

@@ -21,6 +21,7 @@ from longcall.client import Arrival, CallWatch, Patience, Router
 from longcall.contract import (
     CallState,
     CallStatus,
+    Completion,
     Failed,
     Heartbeat,
     Message,
@@ -159,6 +160,35 @@ async def superseded_by_status() -> tuple[Counter[str], ReportBody]:
         watch = CallWatch(arrivals, correlation_id="call", ask=ask, patience=PATIENCE)
         completion, _ = await ended(watch)
         return watch.left_out, completion.report.body
+
+
+def test_call_whose_key_was_changed_while_it_ran_ends_by_its_status() -> None:
+    """As a connection's secret may be: the service goes on signing with what the request brought."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        left_out, news = runner.run(signed_with_the_key_before())
+
+    assert left_out == {"unsigned": 1}
+    assert news == Succeeded.of("genuine")
+
+
+async def signed_with_the_key_before() -> tuple[Counter[str], Arrival | Completion]:
+    transport = MemoryTransport(MemoryBackend())
+    await transport.create_topic(TOPIC)
+    await transport.create_inbox(InboxSpec(name=INBOX, topic=TOPIC, filter=""))
+    answers = iter([CallState.RUNNING, CallState.SUCCEEDED])
+
+    async def ask() -> CallStatus:
+        state = next(answers)
+        if state is CallState.RUNNING:
+            await transport.publish(TOPIC, GENUINE)
+            return CallStatus(correlation_id="call", state=state, attempt=2)
+        return CallStatus(correlation_id="call", state=state, attempt=2, completion=Succeeded.of("genuine"))
+
+    async with aclosing(Router(transport)) as router, router.subscribe("call", inbox=INBOX) as arrivals:
+        watch = CallWatch(
+            arrivals, correlation_id="call", ask=ask, patience=PATIENCE, signing_keys=[OTHER_KEY]
+        )
+        return watch.left_out, await watch.next()
 
 
 @pytest.mark.parametrize("make", [lambda: FORGED, lambda: report(Failed(problem=Problem(title="forged")))])

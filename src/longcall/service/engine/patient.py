@@ -14,7 +14,7 @@ from typing import Final
 
 from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Job
+from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg.errors import ForeignKeyViolation
 
@@ -30,8 +30,8 @@ _RETRY_S: Final = 1.0
 class PatientJobManager(JobManager):
     """A queue in which nothing that a worker does over and over ends because it has failed once.
 
-    A replica that starts deletes the workers that gave no sign of life, which after an outage is all of them:
-    one that was deleted registers again.
+    A replica that starts deletes workers that gave no sign of life for very long: one that was deleted
+    registers again.
     """
 
     def __init__(self, connector: BaseConnector) -> None:
@@ -48,6 +48,13 @@ class PatientJobManager(JobManager):
             if isinstance(error.__cause__, ForeignKeyViolation):
                 self._registered[worker_id] = await self.register_worker()
             return None
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Take a job out of the queue, unless somebody has, or nobody can: what counts is in the store."""
+        try:
+            await super().finish_job(job, status, delete_job)
+        except ConnectorException as error:
+            log.debug("Job %s is not finished: %s", job.id, why(error))
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Give a sign of life, if it can be given."""
@@ -70,3 +77,7 @@ class PatientJobManager(JobManager):
             except ConnectorException as error:
                 log.debug("Nobody tells of new jobs: %s", why(error))
             await asyncio.sleep(_RETRY_S)
+
+    async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
+        """Return nothing: whoever cancels a call says so in the store."""
+        return ()

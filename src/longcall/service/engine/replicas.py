@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -43,6 +43,8 @@ _CONNECT_S: Final = 5.0
 """After so long connecting begins anew: its pauses double, and PostgreSQL may be back before the next."""
 _BEATS: Final = 5
 """Signs of life a worker gives before it counts as dead."""
+_KNOWN_S: Final = 24 * 3600.0
+"""How long a silent worker stays known: it may only be cut off, and without it its jobs are nobody's."""
 _TRY_LOCK: Final = """
     SELECT CASE
         WHEN EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) THEN true
@@ -78,6 +80,7 @@ class ReplicaEngine:
         self._watching: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._cut_off_s = float("-inf")
+        self._not_begun: Collection[int] = ()
 
     async def start(self, workforce: Workforce | None) -> None:
         """Open the queue, and work if there is a workforce; see `Engine.start`."""
@@ -142,7 +145,10 @@ class ReplicaEngine:
                 return  # it has ended, or somebody runs it
             has_outcome = await asyncio.shield(workforce.begin(work))
             if not has_outcome:  # for another replica
-                await self.accepted(correlation_id, handler=handler)
+                try:
+                    await self.accepted(correlation_id, handler=handler)
+                except StoreUnavailable as error:
+                    log.warning("Call %s: another replica takes it over later: %s", correlation_id, error)
 
     def _pools(self, handlers: Mapping[str, HandlerSpec]) -> list[tuple[list[str], int]]:
         """Return which queues share how many places: those of a kind, and each with a limit of its own."""
@@ -167,7 +173,7 @@ class ReplicaEngine:
                     install_signal_handlers=False,
                     delete_jobs="always",
                     update_heartbeat_interval=beat_s,
-                    stalled_worker_timeout=self._config.takeover_s,
+                    stalled_worker_timeout=_KNOWN_S,
                 )
             except _AWAY as error:
                 if self._is_stopping:  # it cannot even say that it ends
@@ -195,6 +201,7 @@ class ReplicaEngine:
         """Do what is to be done, then wait for a change, or for the next turn."""
         if await self._leads(connection, workforce.owner):
             await workforce.lead()
+            await self._begin_again()
             if await self._hears(connection):
                 await self._take_back()
         else:
@@ -217,10 +224,21 @@ class ReplicaEngine:
 
     async def _hears(self, connection: psycopg.AsyncConnection) -> bool:
         """Tell whether the silent are dead: all were silent while PostgreSQL, or the way to it, was away."""
-        found = await connection.execute(_IS_UP, {"for_s": self._config.takeover_s})
+        for_s = self._config.takeover_s + 2 * _CONNECT_S  # who tries to connect is silent, too
+        found = await connection.execute(_IS_UP, {"for_s": for_s})
         is_up = (await found.fetchone() or (False,))[0]
-        connected_s = asyncio.get_running_loop().time() - self._cut_off_s
-        return is_up and connected_s >= self._config.takeover_s
+        return is_up and asyncio.get_running_loop().time() - self._cut_off_s >= for_s
+
+    async def _begin_again(self) -> None:
+        """Give calls to somebody else that wait since the last turn although a worker has taken their job.
+
+        PostgreSQL went away in between: the worker never heard of the job, or could not begin the call.
+        """
+        taken = await self._store.taken()
+        held_up = taken.keys() & self._not_begun
+        self._not_begun = taken.keys() - held_up
+        for number in held_up:
+            await self._replace_job(number, *taken[number])
 
     async def _take_back(self) -> None:
         """Give the calls of dead workers, and calls that have no job, to somebody else."""
@@ -228,16 +246,19 @@ class ReplicaEngine:
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._config.takeover_s):
             name, handler = (str(job.task_kwargs[key]) for key in ("correlation_id", "handler"))
             await self._recover(name)
-            # A new job, not a retry of this one: workers hear of a new one at once.
             assert job.id is not None  # it comes from the database
-            with suppress(ConnectorException):  # somebody else has taken it back
-                await manager.finish_job_by_id_async(job.id, status=Status.FAILED, delete_job=True)
-            await self.accepted(name, handler=handler)
+            await self._replace_job(job.id, name, handler)
         silent_s = self._config.takeover_s + 3 * self._config.heartbeat_s
         forsaken = await self._store.forsaken(waiting_s=self._config.takeover_s, silent_s=silent_s)
         for name, handler in forsaken.items():
             await self._recover(name)
             await self.accepted(name, handler=handler)
+
+    async def _replace_job(self, number: int, correlation_id: str, handler: str) -> None:
+        """Make a new job in place of one that is held up, not a retry: workers hear of it at once."""
+        with suppress(ConnectorException):  # somebody else has taken it back
+            await self._app.job_manager.finish_job_by_id_async(number, status=Status.FAILED, delete_job=True)
+        await self.accepted(correlation_id, handler=handler)
 
     async def _recover(self, correlation_id: str) -> None:
         found = await self._store.recover(

@@ -78,6 +78,11 @@ _HAS_NO_JOB: Final = (
     "NOT EXISTS (SELECT 1 FROM procrastinate_jobs AS job WHERE job.lock = longcall_calls.correlid "
     "AND job.status IN ('todo', 'doing'))"
 )
+_TAKEN: Final = text(
+    "SELECT job.id, call.correlid, call.handler FROM procrastinate_jobs AS job "
+    "JOIN longcall_calls AS call ON call.correlid = job.lock "
+    "WHERE job.status = 'doing' AND call.state = 'accepted' ORDER BY job.id LIMIT 100"
+)
 
 
 class CallStore:
@@ -318,6 +323,14 @@ class CallStore:
         )
         rows = await self._database.read(lambda db: db.execute(query).all())
         return {row.correlid: row.handler for row in rows}
+
+    async def taken(self) -> Mapping[int, tuple[str, str]]:
+        """Return calls, with their handlers, that wait although a worker has their job; by the job's number.
+
+        Of a store whose engine is procrastinate's; a hundred at most.
+        """
+        rows = await self._database.read(lambda db: db.execute(_TAKEN).all())
+        return {row.id: (row.correlid, row.handler) for row in rows}
 
     async def due(self, *, limit: int, but: Collection[str], not_to: Collection[str]) -> Sequence[Due]:
         """Return completions that have to be published, the oldest first.

@@ -97,7 +97,7 @@ def decode_request(query: Mapping[str, str], headers: Mapping[str, str], body: b
     Raises:
         MalformedRequest: no correlation id, two that differ, or a header that cannot be read.
     """
-    key = headers.get("idempotency-key", "").strip().strip('"')
+    key = headers.get("idempotency-key", "").strip(" \t").strip('"')
     named = query.get(_PARAMETER, "") or key
     try:
         if not named:

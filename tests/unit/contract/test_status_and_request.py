@@ -256,6 +256,7 @@ any_text = st.text(st.characters(), max_size=8)
     body=st.binary(max_size=5),
 )
 @example(query={"correlid": "a"}, headers={"content-type": "\ud800"}, body=b"x")
+@example(query={}, headers={"idempotency-key": "0\r"}, body=b"")
 @example(query={"correlid": "a"}, headers={"longcall-deadline": "9999-12-31T23:59:59-12:00"}, body=b"")
 def test_any_request_is_read_or_refused_with_a_reason(
     query: dict[str, str], headers: dict[str, str], body: bytes
@@ -264,7 +265,7 @@ def test_any_request_is_read_or_refused_with_a_reason(
         request = decode_request(query, headers, body)
     except MalformedRequest:
         return
-    assert request.correlation_id in (query.get("correlid"), headers.get("idempotency-key", "").strip(' "'))
+    assert request.correlation_id in (query.get("correlid"), headers.get("idempotency-key", "").strip(' \t"'))
     assert len(request.digest()) == 64
 
 

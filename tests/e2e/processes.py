@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+from pathlib import Path
 
-__all__ = ["WAIT_S", "wait_until_gone"]
+__all__ = ["WAIT_S", "parent_of", "wait_until_gone"]
 
 WAIT_S = 30.0
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
 
 
 def wait_until_gone(pid: int) -> None:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from httpx2 import AsyncClient
 from tests.e2e.polling import until, wait_until
-from tests.e2e.processes import wait_until_gone
+from tests.e2e.processes import parent_of, wait_until_gone
 from tests.e2e.serving import Caller, Process, calling, serving, working
 from tests.postgres import Postgres
 
@@ -114,10 +114,6 @@ async def test_only_who_died_meanwhile_is_taken_over(broker: str, postgres: Post
             for name, attempt in ((lives, 1), (dies, 2)):
                 assert [r.attempt for r in await completions(caller, name)] == [attempt]
         assert f"Call {lives}: its process died" not in two.log
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
 
 
 async def completions(caller: Caller, name: str) -> list[Report]:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from httpx2 import AsyncClient
 from tests.e2e.polling import until
-from tests.e2e.processes import WAIT_S, wait_until_gone
+from tests.e2e.processes import WAIT_S, parent_of, wait_until_gone
 from tests.e2e.serving import HERE, Process, calling, longcall, serving, working
 
 from longcall.cli.stack.ports import free_ports
@@ -69,8 +69,7 @@ async def test_fifty_requests_at_two_replicas_start_one_call(pair: Pair) -> None
 def which_works_on(name: str, *replicas: Process) -> tuple[Process, Process]:
     """Return the replica that runs a call, and the other one."""
     one, two = replicas
-    pid = int(Path(f"/proc/{name}/status").read_text().split("PPid:")[1].split()[0])
-    return (one, two) if pid == one.popen.pid else (two, one)
+    return (one, two) if parent_of(int(name)) == one.popen.pid else (two, one)
 
 
 async def until_attempt(http: AsyncClient, name: str, attempt: int) -> None:
@@ -183,8 +182,17 @@ def test_worker_alone_needs_a_store_that_is_shared(tmp_path: Path, arguments: tu
     assert "a folder belongs to one process" in done.stderr
 
 
-async def test_accepted_call_whose_job_was_lost_is_found(
-    broker: str, make_postgres: Callable[[], str]
+LOST = "DELETE FROM procrastinate_jobs"
+GONE_TO_NOBODY = """
+    WITH worker AS (INSERT INTO procrastinate_workers VALUES (DEFAULT, 'infinity') RETURNING id)
+    UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM worker)
+"""
+"""A worker that lives has asked for a job, and PostgreSQL went away before it had the answer."""
+
+
+@pytest.mark.parametrize("what_happened", [LOST, GONE_TO_NOBODY], ids=["lost", "gone to nobody"])
+async def test_accepted_call_whose_job_nobody_has_is_given_to_somebody(
+    broker: str, make_postgres: Callable[[], str], what_happened: str
 ) -> None:
     url = make_postgres()
     store = ("--store", url, "--takeover", "0.5")
@@ -192,26 +200,7 @@ async def test_accepted_call_whose_job_was_lost_is_found(
         async with calling(web, broker) as caller:
             await caller.start("/echo", "a", json=1)
             with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("DELETE FROM procrastinate_jobs")
-            with serving(broker, *store):
-                assert isinstance(await caller.completion("a"), Succeeded)
-
-
-async def test_accepted_call_whose_job_went_to_nobody_is_given_to_another(
-    broker: str, make_postgres: Callable[[], str]
-) -> None:
-    """A worker that lives has asked for a job, and PostgreSQL went away before it had the answer."""
-    url = make_postgres()
-    store = ("--store", url, "--takeover", "0.5")
-    with serving(broker, *store, "--no-work") as web:
-        async with calling(web, broker) as caller:
-            await caller.start("/echo", "a", json=1)
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(
-                    "WITH worker AS "
-                    "(INSERT INTO procrastinate_workers VALUES (DEFAULT, 'infinity') RETURNING id) "
-                    "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM worker)"
-                )
+                connection.execute(what_happened)
             with serving(broker, *store):
                 assert isinstance(await caller.completion("a"), Succeeded)
 

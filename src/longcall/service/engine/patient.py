@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from procrastinate.connector import BaseConnector
@@ -46,7 +47,8 @@ class PatientJobManager(JobManager):
         except ConnectorException as error:
             log.error("Calls wait: the queue cannot be read: %s", why(error))
             if isinstance(error.__cause__, ForeignKeyViolation):
-                self._registered[worker_id] = await self.register_worker()
+                with suppress(ConnectorException):  # or the next time
+                    self._registered[worker_id] = await self.register_worker()
             return None
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:

@@ -1,14 +1,15 @@
-"""How long from the publish of a completion to the end of its task, beside Airflow's own floor.
+"""How long from the end of the service's work to the end of its task, beside Airflow's own floor.
 
     python bench/resume [--calls 60] [--idle 1] [--apart 0.83]
 
 The floor is a trigger that fires by itself: from its `yield` to the end of the
-task that it resumes. Ours is from the instant before the service's publish
-request to the end of the task. First all tasks wait; then their events happen one
-after the other, the three kinds in turn, on one real Airflow.
+task that it resumes. Ours is from the instant when the service's function
+returns, before it publishes, to the end of the task. First all tasks wait; then
+their events happen one after the other, one of each kind in a round, order and
+distances drawn by lot (the same in every run), on one real Airflow.
 
 The floor is spread over more than a second, so the means are compared, and a 95 %
-interval of their ratio is printed (bootstrap). Our own share, from publish to
+interval of their ratio is printed (bootstrap). Our own share, up to the trigger's
 `yield`, is measured inside the triggerer and stands in a table of its own.
 """
 
@@ -40,7 +41,7 @@ RESAMPLES = 10_000
 def measure(
     calls: int, *, idle_s: str, apart_s: float
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, by kind, the seconds from publish to the end of the task, and from publish to `yield`."""
+    """Return, by kind, the seconds from the end of the work to that of the task, and to the `yield`."""
     with tempfile.TemporaryDirectory(prefix="longcall-bench-") as scratch:
         os.environ["BENCH_GO"] = str(Path(scratch) / "go")
         environment = {
@@ -95,9 +96,9 @@ def read(stack: LocalStack, run_id: str) -> tuple[dict[str, list[float]], dict[s
         noted = stack.airflow.xcom("resume", run_id, task.task_id, map_index=task.map_index)
         assert isinstance(noted, dict)
         assert task.ended is not None
-        ends[task.task_id].append(task.ended.timestamp() - noted["published_s"])
+        ends[task.task_id].append(task.ended.timestamp() - noted["ended_s"])
         if task.task_id in shares:
-            shares[task.task_id].append(noted["yielded_s"] - noted["published_s"])
+            shares[task.task_id].append(noted["yielded_s"] - noted["ended_s"])
     return ends, shares
 
 
@@ -119,7 +120,7 @@ def quantile(values: list[float], share: float) -> float:
 
 def show(idle_s: str, ends: dict[str, list[float]], shares: dict[str, list[float]]) -> None:
     """Print the tables, ratios first."""
-    print(f"publish -> end of task, scheduler_idle_sleep_time {idle_s} s")
+    print(f"end of work -> end of task, scheduler_idle_sleep_time {idle_s} s")
     print(f"{'':32}{'ratio of means (95 %)':24}{'mean':>8}{'p50':>9}{'p95':>9}{'min':>9}{'max':>9}{'n':>6}")
     floor = ends["floor"]
     for kind, label in KINDS.items():
@@ -138,7 +139,7 @@ def show(idle_s: str, ends: dict[str, list[float]], shares: dict[str, list[float
             + "".join(f"{value:7.2f} s" for value in seconds)
             + f"{len(values):6}"
         )
-    print(f"\nof this our own: publish -> event yielded\n{'':32}{'p50':>10}{'p95':>10}{'max':>10}{'n':>6}")
+    print(f"\nof this our own, up to the yield\n{'':32}{'p50':>10}{'p95':>10}{'max':>10}{'n':>6}")
     for kind, values in shares.items():
         figures = (quantile(values, 0.5), quantile(values, 0.95), max(values))
         print(
@@ -153,9 +154,7 @@ def main() -> None:
     )
     parser.add_argument("--calls", type=int, default=60, help="tasks of each kind (default 60)")
     parser.add_argument("--idle", default="1", help="scheduler_idle_sleep_time (default 1, as Airflow's)")
-    parser.add_argument(
-        "--apart", type=float, default=0.83, help="seconds between events; no multiple of a triggerer's 1 s"
-    )
+    parser.add_argument("--apart", type=float, default=0.83, help="seconds between events, on average")
     options = parser.parse_args()
     show(options.idle, *measure(options.calls, idle_s=options.idle, apart_s=options.apart))
 

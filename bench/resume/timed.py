@@ -11,7 +11,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from schedule import turn
 
 from longcall.airflow import CompletionTrigger, LongCallOperator
-from longcall.airflow.completion import completion_key
 
 
 class FiresByItself(BaseTrigger):
@@ -44,7 +43,7 @@ class FloorOperator(BaseOperator):
 
     def execute_complete(self, context: Any, event: float) -> dict[str, float]:
         """Return when it fired."""
-        return {"published_s": event}
+        return {"ended_s": event}
 
 
 class TimedTrigger(CompletionTrigger):
@@ -58,7 +57,7 @@ class TimedTrigger(CompletionTrigger):
 
 
 class TimedOperator(LongCallOperator):
-    """The operator as it is; its result is when the completion was published and the event yielded."""
+    """The operator as it is; its result is when the work has ended and the event was yielded."""
 
     def defer(self, *, trigger: BaseTrigger, **settings: Any) -> None:
         """Defer to the trigger with the clock."""
@@ -66,13 +65,4 @@ class TimedOperator(LongCallOperator):
 
     def execute_complete(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the instants."""
-        super().execute_complete(context, event)
-        ti = context["ti"]
-        stored = ti.xcom_pull(
-            task_ids=ti.task_id, key=completion_key(event["correlid"]), map_indexes=ti.map_index
-        )
-        return {
-            "published_s": float(stored["attributes"]["bench-published"]),
-            "yielded_s": event["yielded_s"],
-            "inbox_deleted": bool(event.get("inbox_deleted")),
-        }
+        return {"ended_s": super().execute_complete(context, event), "yielded_s": event["yielded_s"]}

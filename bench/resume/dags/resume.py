@@ -1,17 +1,24 @@
-"""Tasks of three kinds that take turns."""
+"""Tasks of three kinds whose events take turns."""
 
 from __future__ import annotations
 
 import os
 
 from airflow.sdk import DAG
+from schedule import places
 from timed import FloorOperator, TimedOperator
 
 CALLS = int(os.environ["BENCH_CALLS"])
 
+
+def numbers(kind: int) -> list[dict[str, int]]:
+    """Return the arguments of the tasks of one kind."""
+    return [{"n": n} for n in places(kind, kinds=3, calls=CALLS)]
+
+
 with DAG("resume", max_active_tasks=3 * CALLS):
-    FloorOperator.partial(task_id="floor").expand(n=list(range(0, 3 * CALLS, 3)))
-    for first, policy, inbox in ((1, "per_call", None), (2, "shared", "bench-shared")):
+    FloorOperator.partial(task_id="floor").expand_kwargs(numbers(0))
+    for kind, policy, inbox in ((1, "per_call", None), (2, "shared", "bench-shared")):
         TimedOperator.partial(
             task_id=policy,
             endpoint="/answer",
@@ -19,4 +26,4 @@ with DAG("resume", max_active_tasks=3 * CALLS):
             topic="completions",
             inbox_policy=policy,
             inbox=inbox,
-        ).expand(data=[{"n": n} for n in range(first, 3 * CALLS, 3)])
+        ).expand(data=numbers(kind))

@@ -29,7 +29,7 @@ SIGNING: Final = ("auto", "required", "off")
 
 _HIDDEN: Final = ("host", "schema", "port", "login", "extra")
 _RELABELED: Final = {"password": "Signing secret"}
-_PLACEHOLDERS: Final = {"password": "at least 24 characters; empty: Airflow's own fernet_key"}
+_PLACEHOLDERS: Final = {"password": "at least 24 characters; while it changes NEW,OLD; empty: the fernet_key"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

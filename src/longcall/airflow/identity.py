@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from longcall.airflow.version_compat import Context, fernet_keys
+from longcall.airflow.version_compat import Context, fernet_key
 from longcall.contract import MAX_SIGNING_KEYS, SigningKey, derived_token
 
 __all__ = ["TaskTry", "deployment_name", "signing_keys"]
@@ -25,19 +25,23 @@ def deployment_name() -> str:
 def signing_keys(correlation_id: str, *, secret: str | None = None) -> tuple[SigningKey, ...]:
     """Return the key for a call's reports; none: the deployment has nothing to derive one from.
 
-    While the `fernet_key` is rotated there are two, so that who has only one of them can tell.
+    While that is rotated (`NEW,OLD`) there are two, so that who has only one of them can tell.
 
     Args:
         correlation_id: the call.
         secret: of its `longcall` connection; None: the deployment's `fernet_key`.
     """
-    material = (secret.encode(),) if secret else fernet_keys()
-    return tuple(SigningKey.derived(each, correlation_id) for each in material[:MAX_SIGNING_KEYS])
+    material = _listed(secret or fernet_key())[:MAX_SIGNING_KEYS]
+    return tuple(SigningKey.derived(each, correlation_id) for each in material)
 
 
 def _oldest_key() -> bytes:
     """Return the key that names are derived from: in a rotation, what they were derived from before."""
-    return next(reversed(fernet_keys()), b"")
+    return next(reversed(_listed(fernet_key())), b"")
+
+
+def _listed(secret: str) -> tuple[bytes, ...]:
+    return tuple(each.strip().encode() for each in secret.split(",") if each.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

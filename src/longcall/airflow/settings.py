@@ -41,7 +41,7 @@ class LongCallConnection:
         inbox_policy: `per_call`, `shared` or `per_call_topic`.
         inbox: name of the shared inbox.
         signing: `auto`, `required` or `off`.
-        secret: what keys for reports are derived from; None: from `fernet_key`.
+        secret: what keys for reports are derived from (`NEW,OLD` in a rotation); None: from `fernet_key`.
         http_conn_id: the connection to the service.
         gcp_conn_id: the Google connection.
         impersonation_chain: service accounts, the last of which uses Pub/Sub.
@@ -71,11 +71,11 @@ class LongCallConnection:
         _one_of(conn_id, "signing", text["signing"], SIGNING)
         if text["inbox"] and text["inbox_policy"] != "shared":
             raise _error(conn_id, "inbox", "only inbox_policy 'shared' takes a name")
-        if password and len(password) < _MIN_SECRET:
+        if password and any(len(each.strip()) < _MIN_SECRET for each in password.split(",")):
             raise _error(
                 conn_id,
                 "password",
-                f"a signing secret has at least {_MIN_SECRET} characters: make one with "
+                f"a signing secret has at least {_MIN_SECRET} characters (NEW,OLD: each): make one with "
                 '`python -c "import secrets; print(secrets.token_urlsafe(32))"`',
             )
         endpoint = text.pop("pubsub_endpoint")

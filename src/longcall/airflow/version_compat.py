@@ -94,7 +94,7 @@ __all__ = [
     "XComArg",
     "context_merge",
     "determine_kwargs",
-    "fernet_keys",
+    "fernet_key",
     "load_across_tries",
     "load_xcom",
     "longcall_setting",
@@ -148,15 +148,14 @@ class TaskKey(Protocol):
     map_index: int
 
 
-def fernet_keys() -> tuple[bytes, ...]:
-    """Return the secret that all workers of a deployment share, as a rule; none where they do not.
+def fernet_key() -> str:
+    """Return the secret that all workers of a deployment share, as a rule; empty where they do not.
 
-    While one takes another's place there are several, the newest first (`fernet_key = NEW,OLD`).
+    While one takes another's place it is `NEW,OLD`.
     """
     from airflow.configuration import conf  # not at the top: it is what loads the providers
 
-    keys = conf.get("core", "fernet_key", fallback="").split(",")
-    return tuple(key.strip().encode() for key in keys if key.strip())
+    return str(conf.get("core", "fernet_key", fallback=""))
 
 
 def mask_secret(secret: str) -> None:

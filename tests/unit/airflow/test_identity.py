@@ -71,3 +71,4 @@ def test_rotation_of_the_deployments_key_goes_unnoticed(monkeypatch: pytest.Monk
     with pytest.raises(BadSignature):
         verify(sign(message, keys["old"]), keys["new"])
     assert names["new, old"] == names["old"]
+    assert [signing_keys("a", secret=told) for told in keys] == list(keys.values())  # as in a connection

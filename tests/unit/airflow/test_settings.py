@@ -144,6 +144,9 @@ def test_connection_is_read_from_password_and_extra() -> None:
     assert set(extra) == set(CONNECTION_FIELDS)
     assert LongCallConnection.read("c", password=SECRET, extra=extra) == CONNECTION
     assert SECRET not in repr(CONNECTION)
+    assert (
+        LongCallConnection.read("c", password=f"{SECRET}2,{SECRET}", extra={}).secret == f"{SECRET}2,{SECRET}"
+    )
     assert LongCallConnection.read("c", password="", extra=dict.fromkeys(extra)) == NOTHING
     assert LongCallConnection.read("c", password=None, extra=dict.fromkeys(extra, "")) == NOTHING
     assert LongCallConnection.read("c", password=None, extra={"another": 1}) == NOTHING
@@ -160,6 +163,7 @@ def test_connection_is_read_from_password_and_extra() -> None:
         ({"impersonation_chain": "me"}, None, "impersonation_chain: a service account's e-mail"),
         ({"pubsub_endpoint": "https://x/"}, None, "pubsub_endpoint: 'https://x/' is not host or host:port"),
         ({}, "too short", "password: a signing secret has at least 24 characters"),
+        ({}, f"{SECRET}, too short", "password: a signing secret has at least 24 characters"),
     ],
 )
 def test_bad_value_is_one_error_that_names_connection_and_field(

@@ -188,29 +188,36 @@ def killed(stack: LocalStack, name: str) -> Iterator[None]:
 def test_sweep_ends_the_calls_that_nobody_was_there_to_end(
     stack: LocalStack, subscriptions: Subscriptions, cancellations: Count
 ) -> None:
-    """A user ended one while no triggerer ran; the worker of one was lost in its last try; one is awaited."""
-    before = subscriptions.names()
-    awaited, ended = (stack.airflow.trigger("forever") for _ in range(2))
-    died = stack.airflow.trigger("dies_for_good")
-    for run_id in (awaited, ended):
-        wait_until(lambda: is_deferred(stack, "forever", run_id, CALL), "it waits")  # noqa: B023 # at once
-    calls = {run_id: call_of(stack, "forever", run_id)["correlid"] for run_id in (awaited, ended)}
-    calls[died] = call_of(stack, "dies_for_good", died)["correlid"]
+    """A user ended two while no triggerer ran; the worker of one was lost in its last try; two are awaited.
+
+    One of each has no inbox of its own to be found by: it is in the service's list.
+    """
+    dags = {"awaited": "forever", "ended": "forever", "died": "dies_for_good"}
+    dags |= {"awaited in common": "forever_shared", "ended in common": "forever_shared"}
+    before = subscriptions.names() | {"tests-shared"}
+    runs = {name: stack.airflow.trigger(dag_id) for name, dag_id in dags.items()}
+    for name in dags.keys() - {"died"}:
+        wait_until(lambda: is_deferred(stack, dags[name], runs[name], CALL), "it waits")  # noqa: B023 # at once
+    calls = {name: call_of(stack, dags[name], runs[name])["correlid"] for name in dags}
     with killed(stack, "triggerer"):
-        stack.airflow.patch_task("forever", ended, CALL, new_state="failed")
-        assert stack.airflow.wait_for_run("dies_for_good", died).state == "failed"
-        assert subscriptions.names() - before == set(calls.values())
+        for name in ("ended", "ended in common"):
+            stack.airflow.patch_task(dags[name], runs[name], CALL, new_state="failed")
+        assert stack.airflow.wait_for_run("dies_for_good", runs["died"]).state == "failed"
+        assert subscriptions.names() - before == {calls[name] for name in ("awaited", "ended", "died")}
         swept = stack.airflow.xcom("sweep", succeed(stack, "sweep"), "sweep")
 
     assert isinstance(swept, dict)
-    assert set(swept["swept"]) == {calls[ended], calls[died]}
-    assert (swept["awaited"], swept["left"]) == (1, [])
-    assert subscriptions.names() - before == {calls[awaited]}
-    assert {cancellations()[calls[run_id]] for run_id in (ended, died)} == {1}
-    assert cancellations()[calls[awaited]] == 0
-    waits = f"Waiting for the completion of call {calls[awaited]}"
-    wait_until(
-        lambda: stack.airflow.task_log("forever", awaited, CALL).count(waits) == 2, "the new triggerer waits"
-    )
-    stack.airflow.patch_task("forever", awaited, CALL, new_state="failed")
-    wait_until(lambda: subscriptions.names() == before, "the triggerer ends the last one")
+    over, awaited = ("ended", "ended in common", "died"), ("awaited", "awaited in common")
+    assert set(swept["swept"]) == {calls[name] for name in over}
+    assert (swept["awaited"], swept["left"], swept["not_asked"]) == (2, [], [])
+    assert subscriptions.names() - before == {calls["awaited"]}
+    assert [cancellations()[calls[name]] for name in (*over, *awaited)] == [1, 1, 1, 0, 0]
+    for name in awaited:
+        waits = f"Waiting for the completion of call {calls[name]}"
+        wait_until(
+            lambda: stack.airflow.task_log(dags[name], runs[name], CALL).count(waits) == 2,  # noqa: B023
+            "the new triggerer waits",
+        )
+        stack.airflow.patch_task(dags[name], runs[name], CALL, new_state="failed")
+        wait_until(lambda: cancellations()[calls[name]] == 1, "the triggerer ends the last ones")  # noqa: B023
+    wait_until(lambda: subscriptions.names() - before == set(), "no inbox is left")

@@ -176,6 +176,7 @@ async def test_headers_that_the_openapi_document_names_are_read() -> None:
     wrong = {
         "Idempotency-Key": ("b", 400),
         "Longcall-Deadline": ("tomorrow", 400),
+        "Longcall-Caller": ("x" * 1001, 400),
         "Longcall-Reply-Topic": ("projects/p/topics/not-allowed", 422),
         "Longcall-Signing-Key": ("whsec_c2hvcnQ=", 400),
     }

@@ -12,7 +12,8 @@ import pytest
 
 from longcall.cli.main import main
 from longcall.client import AsyncClient, PerCallInbox, PerCallTopicInbox, SharedInbox
-from longcall.client.labels import InboxOwner, created_label
+from longcall.client.labels import created_label
+from longcall.client.owner import CallOwner
 from longcall.contract import resource_id
 from longcall.service import Call, Service
 from longcall.testing import running_broker, running_service
@@ -20,7 +21,7 @@ from longcall.transport import InboxSpec
 from longcall.transport.pubsub import PubSubTransport
 
 TOPIC = "projects/p/topics/reports"
-OWNER = InboxOwner(
+OWNER = CallOwner(
     deployment="d", dag_id="train", run_id="r1", task_id="call", map_index=3, http_conn_id="t", endpoint="/x"
 )
 service = Service("swept")

@@ -62,6 +62,7 @@ class CallRecord:
         service: who said so: the CloudEvents source of the completion, or the status resource.
         endpoint: as in `ServicePath`.
         own_topic: full path of the call's own topic; empty: its reports come on one that all share.
+        waits: id of the task that waits, in the same run; empty: not known.
     """
 
     correlid: str
@@ -87,6 +88,7 @@ class CallRecord:
     service: str = ""
     endpoint: str = ""
     own_topic: str = ""
+    waits: str = ""
 
     def aimed(self, service: ServicePath) -> Self:
         """Return the record with what it takes to find the call if the answer to its start gets lost."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode, urljoin
 
 from longcall.airflow.errors import LoginFailed
 from longcall.airflow.logged_in_http import LoggedInHttp
@@ -13,6 +15,7 @@ from longcall.client import CallUnreachable, read_start_answer, refusal
 from longcall.contract import (
     JSON_TYPE,
     CallRequest,
+    CallState,
     CallStatus,
     ContractError,
     JsonValue,
@@ -21,14 +24,17 @@ from longcall.contract import (
     request_headers,
     url_with_correlation_id,
 )
+from longcall.contract.instants import decode_instant
 
 if TYPE_CHECKING:
     from requests import Response
     from requests.exceptions import RequestException
 
-__all__ = ["RequestNotSent", "ServiceHook", "StartedCall", "encode_arguments"]
+__all__ = ["ListedCall", "RequestNotSent", "ServiceHook", "StartedCall", "encode_arguments"]
 
 _REDIRECTS_TO_GET = (301, 302, 303)
+_PAGE_SIZE: Final = 1000
+_MAX_PAGES: Final = 100
 
 _TIMEOUT_S = 30.0
 """For one request. The work takes as long as it takes; saying yes to it does not."""
@@ -55,6 +61,23 @@ class StartedCall:
     status: CallStatus | None
     is_signed: bool
     response: Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedCall:
+    """A call in a service's list.
+
+    Attributes:
+        correlid: the correlation id.
+        location: absolute URL of the status resource.
+        caller: who waits, as the request said it; empty: it did not.
+        accepted_time: aware.
+    """
+
+    correlid: str
+    location: str
+    caller: str
+    accepted_time: datetime
 
 
 class ServiceHook:
@@ -126,6 +149,28 @@ class ServiceHook:
         )
         known = _status_in(response.content, correlation_id=correlation_id)
         return answer.location or "" if known is not None else ""
+
+    def open_calls(self) -> Iterator[ListedCall]:
+        """Yield the calls that have not ended, in the service's own list (`GET /calls`): 200,000 at most.
+
+        One that begins meanwhile may be missing, and one may come twice.
+
+        Raises:
+            CallUnreachable: no answer. Retryable.
+            CallRefused: the service has no such list, or does not show it.
+            ContractError: the answer is no list.
+        """
+        for state in (CallState.ACCEPTED, CallState.RUNNING):
+            query = {"state": str(state), "page_size": str(_PAGE_SIZE)}
+            for _ in range(_MAX_PAGES):
+                response = self._send("GET", f"/calls?{urlencode(query)}", b"", {})
+                if response.status_code != 200:
+                    raise refusal(status=response.status_code, body=response.content, url=response.url)
+                found, token = _listed(response.content, url=response.url)
+                yield from found
+                if not token:
+                    break
+                query["page_token"] = token
 
     def cancel(self, location: str, *, timeout_s: float = _TIMEOUT_S) -> bool:
         """Ask the service to stop the work; tell whether it took the request. A repeat is harmless.
@@ -227,6 +272,25 @@ def _may_have_been_sent(error: RequestException) -> bool:
 
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return not isinstance(error, ConnectTimeout) and not isinstance(reason, NewConnectionError)
+
+
+def _listed(body: bytes, *, url: str) -> tuple[list[ListedCall], str]:
+    """Return the calls of a page, and what the next is asked for with; empty: it is the last."""
+    page: Any = decode_json(body, field="calls")
+    try:
+        assert isinstance(page, Mapping)  # one error for every way to be wrong
+        calls = [
+            ListedCall(
+                correlid=str(call["correlid"]),
+                location=urljoin(url, str(call["location"])),
+                caller=str(call.get("caller", "")),
+                accepted_time=decode_instant(call["accepted_time"], field="accepted_time"),
+            )
+            for call in page["calls"]
+        ]
+        return calls, str(page.get("next_page_token", ""))
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        raise ContractError("calls", f"the service's list is none: {error!r}") from error
 
 
 def _status_in(body: bytes, *, correlation_id: str) -> CallStatus | None:

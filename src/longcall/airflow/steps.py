@@ -35,7 +35,8 @@ from longcall.airflow.version_compat import (
     store_across_tries,
 )
 from longcall.client import CallError, CallTimeout, ResultAccess
-from longcall.client.labels import InboxOwner, created_label
+from longcall.client.labels import created_label
+from longcall.client.owner import CallOwner
 from longcall.contract import (
     CallRequest,
     Completion,
@@ -104,7 +105,7 @@ def prepare(
         service: where the call will be started.
         number: which call of the task since its last clear.
         waits: id of the task that will wait, in the same run; None: this one. Empty: not known, and then no
-            sweep touches the inbox.
+            sweep touches the call.
 
     Raises:
         ContractError, TransportError: nothing is left behind.
@@ -112,7 +113,8 @@ def prepare(
     settings = settle_inbox(choice, find_longcall_connection(choice.longcall_conn_id))
     route = settings.route
     project = resolve_project(settings.project_id, route=route)
-    labels = _labels(context, service, context["ti"].task_id if waits is None else waits)
+    waits = context["ti"].task_id if waits is None else waits
+    labels = _labels(context, service, waits)
     address = settings.address(project=project, labels=labels, token=TaskTry.of(context).token(number))
     with InboxAdmin(find_access(route)) as inboxes:
         inboxes.create(address)
@@ -128,6 +130,7 @@ def prepare(
         longcall_conn_id=choice.longcall_conn_id or "",
         number=number,
         own_topic=address.topic,
+        waits=waits,
     ).aimed(service)
 
 
@@ -158,6 +161,7 @@ def start(record: CallRecord, request: StartRequest, context: Context) -> tuple[
     keys = _signing_keys(record, request)
     body, content_type = encode_arguments(request.data, request.headers)
     deadline_s = time.time() + request.timeout.total_seconds() if request.timeout else None
+    owner = _owner(context, request.service, record.waits)
     call = CallRequest(
         correlation_id=record.correlid,
         body=body,
@@ -166,6 +170,7 @@ def start(record: CallRecord, request: StartRequest, context: Context) -> tuple[
         reply_topic=record.own_topic,
         signing_keys=keys,
         traceparent=outgoing_traceparent(context),
+        caller="" if owner is None else owner.to_caller(),
     )
     started = _start_at_last(call, request)
     log.info("Call %s: accepted after %d ms", record.correlid, started.accepted_ms)
@@ -332,10 +337,16 @@ def _labels(context: Context, service: ServicePath, waits: str) -> dict[str, str
     ti = context["ti"]
     seen = {"airflow_dag": sanitize_label(ti.dag_id), "airflow_task": sanitize_label(waits or ti.task_id)}
     labels = {name: value for name, value in seen.items() if value} | created_label(datetime.now(UTC))
-    deployment = deployment_name()
+    owner = _owner(context, service, waits)
+    return labels if owner is None else labels | owner.to_labels()
+
+
+def _owner(context: Context, service: ServicePath, waits: str) -> CallOwner | None:
+    """Return the task that a sweep goes by; None: it is not known, or its deployment cannot be told."""
+    ti, deployment = context["ti"], deployment_name()
     if not (waits and deployment):
-        return labels
-    owner = InboxOwner(
+        return None
+    return CallOwner(
         deployment=deployment,
         dag_id=ti.dag_id,
         run_id=ti.run_id,
@@ -344,4 +355,3 @@ def _labels(context: Context, service: ServicePath, waits: str) -> dict[str, str
         http_conn_id=service.http_conn_id,
         endpoint=service.endpoint,
     )
-    return labels | owner.to_labels()

@@ -1,12 +1,14 @@
 """`LongCallSweepOperator`: ends the calls that nobody waits for any more, and that nobody was there to end.
 
 A task that a user ends while no triggerer runs, a worker that is lost in its last try, a DAG run that is
-deleted: nobody is told. The inbox is what is left, and its labels name the task that waits (ADR 9).
+deleted: nobody is told. What is left are the inbox, whose labels name the task that waits, and where inboxes
+are shared the service's own list of calls, which does so, too (ADR 9).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,9 +19,18 @@ from longcall.airflow.errors import airflow_errors
 from longcall.airflow.identity import deployment_name
 from longcall.airflow.inbox_admin import InboxAdmin
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
+from longcall.airflow.service_hook import ServiceHook
 from longcall.airflow.settings import InboxChoice, settle_route
-from longcall.airflow.version_compat import BaseOperator, Context, read_xcom, run_exists, task_state
-from longcall.client.labels import InboxOwner, created_time
+from longcall.airflow.version_compat import (
+    AirflowNotFoundException,
+    BaseOperator,
+    Context,
+    read_xcom,
+    run_exists,
+    task_state,
+)
+from longcall.client.labels import created_time
+from longcall.client.owner import CallOwner
 from longcall.contract import ContractError, JsonValue, resource_id
 from longcall.transport import FoundInbox
 
@@ -43,23 +54,47 @@ def is_left_over(correlid: str, *, state: str | None, has_run: bool, current: st
     return current is not None and current != correlid
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A call that a task of this deployment has made.
+
+    Attributes:
+        owner: that task, or the one that waits in its place.
+        record: as much of the call as is known where it was found.
+        inbox: of its own; None: it has none, or that is gone.
+    """
+
+    owner: CallOwner
+    record: CallRecord
+    inbox: FoundInbox | None = None
+
+
 class LongCallSweepOperator(BaseOperator):
     """Cancel calls whose task has ended or waits for another call, and delete their inboxes.
 
-    Only inboxes that this deployment's tasks have made are looked at: their labels say which task waits.
-    Lasting inboxes are left alone. Schedule it in a DAG of its own. Returns what it found:
-    `{"awaited": 3, "swept": ["lc-…"], "left": ["lc-…"]}`; the next run tries again what is left.
+    Only calls that this deployment's tasks have made are looked at: their inboxes' labels, and the lists of
+    the services that are named here, say which task waits. Lasting inboxes are left alone. Schedule it in a
+    DAG of its own. Returns what it found: `{"awaited": 3, "swept": ["lc-…"], "left": ["lc-…"],
+    "not_asked": ["digits"]}`; the next run tries again what is left, and the services that did not answer.
 
     Args:
         longcall_conn_id: `longcall` connection, which may name the others here.
         gcp_conn_id: Google connection for Pub/Sub.
         impersonation_chain: service account to use Pub/Sub as, or the list of accounts that leads to it.
         project_id: project of the inboxes; default: the connection's.
-        older_than: younger inboxes are left alone.
+        services: HTTP connections to services whose calls come in a shared inbox, for such calls have none
+            of their own to be found by.
+        older_than: younger calls are left alone.
         only_look: report, and change nothing.
     """
 
-    template_fields: Sequence[str] = ("longcall_conn_id", "gcp_conn_id", "impersonation_chain", "project_id")
+    template_fields: Sequence[str] = (
+        "longcall_conn_id",
+        "gcp_conn_id",
+        "impersonation_chain",
+        "project_id",
+        "services",
+    )
 
     def __init__(
         self,
@@ -68,6 +103,7 @@ class LongCallSweepOperator(BaseOperator):
         gcp_conn_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         project_id: str | None = None,
+        services: Sequence[str] = (),
         older_than: timedelta = timedelta(minutes=5),
         only_look: bool = False,
         **kwargs: Any,
@@ -77,13 +113,15 @@ class LongCallSweepOperator(BaseOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self.project_id = project_id
+        self.services = services
         self.older_than = older_than
         self.only_look = only_look
 
     def execute(self, context: Context) -> dict[str, JsonValue]:
-        """Sweep once; an inbox that cannot be swept is no failure of the others."""
+        """Sweep once; what cannot be swept, or asked, is no failure of the rest."""
         swept: list[JsonValue] = []
         left: list[JsonValue] = []
+        not_asked: list[JsonValue] = []
         awaited = 0
         with airflow_errors():
             connection = find_longcall_connection(self.longcall_conn_id)
@@ -91,43 +129,58 @@ class LongCallSweepOperator(BaseOperator):
             route = settle_route(choice, connection)
             project = resolve_project(self.project_id or connection.project_id, route=route)
             with InboxAdmin(find_access(route)) as inboxes:
-                for inbox, owner in self._owned(inboxes.list(project)):
-                    correlid = resource_id(inbox.name)
-                    current = _record_of(owner)
-                    if not _is_left(correlid, owner, current):
+                found = {call.record.correlid: call for call in self._in_inboxes(inboxes.list(project))}
+                for service in self.services:
+                    try:
+                        found = {call.record.correlid: call for call in self._at_service(service)} | found
+                    except (LongcallError, AirflowNotFoundException) as error:
+                        self.log.warning("Service %r could not be asked for its calls: %s", service, error)
+                        not_asked.append(service)
+                for correlid, call in found.items():
+                    current = _record_of(call.owner)
+                    if not _is_left(correlid, call.owner, current):
                         awaited += 1
-                    elif self._end(inboxes, inbox, owner, current):
+                    elif self._end(inboxes, call, current):
                         swept.append(correlid)
                     else:
                         left.append(correlid)
         self.log.info("%d calls are awaited, %d swept, %d left", awaited, len(swept), len(left))
-        return {"awaited": awaited, "swept": swept, "left": left}
+        return {"awaited": awaited, "swept": swept, "left": left, "not_asked": not_asked}
 
-    def _owned(self, found: Sequence[FoundInbox]) -> list[tuple[FoundInbox, InboxOwner]]:
-        """Choose the inboxes that are old enough and name a task of this deployment."""
-        deployment, before = deployment_name(), datetime.now(UTC) - self.older_than
-        chosen = []
+    def _in_inboxes(self, found: Sequence[FoundInbox]) -> Iterator[_Found]:
         for inbox in found:
-            owner, created = InboxOwner.from_labels(inbox.labels), created_time(inbox.labels)
-            if owner is None or not deployment or owner.deployment != deployment:
-                continue
-            if created is not None and created <= before:
-                chosen.append((inbox, owner))
-        return chosen
+            owner = CallOwner.from_labels(inbox.labels)
+            if owner is not None and self._is_looked_at(owner, created_time(inbox.labels)):
+                yield _Found(
+                    owner=owner, record=_record(owner, resource_id(inbox.name), inbox=inbox.name), inbox=inbox
+                )
 
-    def _end(
-        self, inboxes: InboxAdmin, inbox: FoundInbox, owner: InboxOwner, current: CallRecord | None
-    ) -> bool:
-        correlid = resource_id(inbox.name)
-        self.log.info("Nobody waits for call %s of %s", correlid, owner)
+    def _at_service(self, http_conn_id: str) -> Iterator[_Found]:
+        """Raises as `ServiceHook.open_calls`."""
+        for call in ServiceHook(http_conn_id).open_calls():
+            owner = CallOwner.from_caller(call.caller, http_conn_id=http_conn_id)
+            if owner is not None and self._is_looked_at(owner, call.accepted_time):
+                yield _Found(owner=owner, record=_record(owner, call.correlid, location=call.location))
+
+    def _is_looked_at(self, owner: CallOwner, since: datetime | None) -> bool:
+        """Tell whether a call is old enough, and names a task of this deployment."""
+        if owner.deployment != deployment_name() or not owner.deployment:
+            return False
+        return since is not None and since <= datetime.now(UTC) - self.older_than
+
+    def _end(self, inboxes: InboxAdmin, call: _Found, current: CallRecord | None) -> bool:
+        correlid, inbox = call.record.correlid, call.inbox
+        self.log.info("Nobody waits for call %s of %s", correlid, call.owner)
         if self.only_look:
             return False
-        record = current if current is not None and current.correlid == correlid else _record_by(owner, inbox)
+        record = current if current is not None and current.correlid == correlid else call.record
+        ending = end_call(record, patience_s=_PATIENCE_S)
+        self.log.info("Call %s: %s", correlid, ending.value)
+        if inbox is None:
+            return ending in {Ending.ASKED, Ending.OVER}
+        if ending is Ending.UNREACHED:
+            return False
         try:
-            ending = end_call(record, patience_s=_PATIENCE_S)
-            self.log.info("Call %s: %s", correlid, ending.value)
-            if ending is Ending.UNREACHED:
-                return False
             inboxes.delete(inbox.name, own_topic=inbox.own_topic)
         except LongcallError as error:
             self.log.warning("Inbox %s is left: %s", inbox.name, error)
@@ -135,7 +188,7 @@ class LongCallSweepOperator(BaseOperator):
         return True
 
 
-def _is_left(correlid: str, owner: InboxOwner, current: CallRecord | None) -> bool:
+def _is_left(correlid: str, owner: CallOwner, current: CallRecord | None) -> bool:
     state = task_state(
         dag_id=owner.dag_id, run_id=owner.run_id, task_id=owner.task_id, map_index=owner.map_index
     )
@@ -147,7 +200,7 @@ def _is_left(correlid: str, owner: InboxOwner, current: CallRecord | None) -> bo
     )
 
 
-def _record_of(owner: InboxOwner) -> CallRecord | None:
+def _record_of(owner: CallOwner) -> CallRecord | None:
     """Return what the task has kept of its call; None: nothing."""
     kept = read_xcom(
         CALL_XCOM_KEY,
@@ -162,14 +215,15 @@ def _record_of(owner: InboxOwner) -> CallRecord | None:
         return None
 
 
-def _record_by(owner: InboxOwner, inbox: FoundInbox) -> CallRecord:
-    """Return as much of a call as the labels of its inbox say."""
+def _record(owner: CallOwner, correlid: str, *, inbox: str = "", location: str = "") -> CallRecord:
+    """Return as much of a call as can be known without its task."""
     return CallRecord(
-        correlid=resource_id(inbox.name),
-        inbox=inbox.name,
-        lasting=False,
-        project_id=inbox.name.split("/")[1],
+        correlid=correlid,
+        inbox=inbox,
+        lasting=not inbox,
+        project_id="",
         gcp_conn_id="",
         http_conn_id=owner.http_conn_id,
         endpoint=owner.endpoint,
+        location=location,
     )

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from longcall._core.errors import LongcallError
 from longcall.client import delete_address, find_inboxes
-from longcall.client.labels import SOURCE_LABELS, InboxOwner, created_time
+from longcall.client.labels import SOURCE_LABELS, created_time
+from longcall.client.owner import CallOwner
 from longcall.contract import CallStatus, ContractError, resource_id, resource_path
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Found:
     topic: str
     own_topic: str
     age: timedelta | None
-    owner: InboxOwner | None
+    owner: CallOwner | None
     status: CallStatus | None = None
 
     @property
@@ -216,7 +217,7 @@ def _seen(inbox: FoundInbox, now: datetime) -> Found | None:
         topic=inbox.topic,
         own_topic=inbox.own_topic,
         age=age,
-        owner=InboxOwner.from_labels(inbox.labels),
+        owner=CallOwner.from_labels(inbox.labels),
     )
 
 

@@ -1,30 +1,19 @@
-"""What the labels of an inbox say: since when it is there, and for whom.
+"""What the labels of an inbox say: that it is ours, and since when it is there; for whom says `CallOwner`.
 
-Pub/Sub tells neither, and whoever sweeps up after a killed process has nothing else to go by. A label's
-value has at most 63 characters of a small alphabet, so that what must be exact is cut in pieces.
+Pub/Sub tells none of this, and whoever sweeps up after a killed process has nothing else to go by.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Final
 
-__all__ = ["SOURCE_LABELS", "InboxOwner", "created_label", "created_time"]
+__all__ = ["SOURCE_LABELS", "created_label", "created_time"]
 
 SOURCE_LABELS: Final = {"source": "longcall"}
 """On every inbox of ours."""
 _CREATED: Final = "longcall_created"
-_OWNER: Final = "longcall_owner_"
-_PIECE: Final = 63
-_MAX_PIECES: Final = 58
-"""An inbox has 64 labels at most, and some are others'."""
-_MAX_ENDPOINT: Final = 300
-"""Beyond that it is left out."""
 
 
 def created_label(now: datetime) -> dict[str, str]:
@@ -36,65 +25,3 @@ def created_time(labels: Mapping[str, str]) -> datetime | None:
     """Return when an inbox was made, aware; None: its labels do not say."""
     value = labels.get(_CREATED, "")
     return datetime.fromtimestamp(int(value), UTC) if value.isdecimal() else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxOwner:
-    """The Airflow task that waits for the reports of an inbox, and where its call was started.
-
-    Attributes:
-        deployment: whose task it is, for several may have their inboxes in one project.
-        dag_id: the DAG.
-        run_id: its run.
-        task_id: the task that waits.
-        map_index: -1 unless it is mapped.
-        http_conn_id: the connection to the service.
-        endpoint: below that connection's URL, without a query; empty: not known.
-    """
-
-    deployment: str
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    http_conn_id: str
-    endpoint: str
-
-    def to_labels(self) -> dict[str, str]:
-        """Return it as labels of an inbox; none, should its names be too long for that."""
-        fields = asdict(self)
-        if len(self.endpoint) > _MAX_ENDPOINT:
-            fields["endpoint"] = ""
-        values = json.dumps(list(fields.values()), ensure_ascii=False, separators=(",", ":"))
-        text = base64.b32encode(values.encode()).decode().rstrip("=").lower()
-        pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
-        if len(pieces) > _MAX_PIECES:
-            return {}
-        return {f"{_OWNER}{number}": piece for number, piece in enumerate(pieces)}
-
-    @classmethod
-    def from_labels(cls, labels: Mapping[str, str]) -> Self | None:
-        """Read it from the labels of an inbox; None: they name none."""
-        pieces: list[str] = []
-        while (piece := labels.get(f"{_OWNER}{len(pieces)}")) is not None:
-            pieces.append(piece)
-        text = "".join(pieces).upper()
-        try:
-            values = json.loads(base64.b32decode(text + "=" * (-len(text) % 8)))
-            deployment, dag_id, run_id, task_id, map_index, http_conn_id, endpoint = values
-            return cls(
-                deployment=str(deployment),
-                dag_id=str(dag_id),
-                run_id=str(run_id),
-                task_id=str(task_id),
-                map_index=int(map_index),
-                http_conn_id=str(http_conn_id),
-                endpoint=str(endpoint),
-            )
-        except (binascii.Error, TypeError, ValueError):
-            return None
-
-    def __str__(self) -> str:
-        """Return it as a person reads it."""
-        index = "" if self.map_index < 0 else f"[{self.map_index}]"
-        return f"{self.dag_id} / {self.run_id} / {self.task_id}{index}"

@@ -42,6 +42,7 @@ from longcall.contract.report import (
     is_completion,
 )
 from longcall.contract.request import (
+    MAX_CALLER,
     CallRequest,
     decode_request,
     request_headers,
@@ -53,6 +54,7 @@ from longcall.contract.status import CallState, CallStatus
 __all__ = [
     "CORRELATION_ATTRIBUTE",
     "JSON_TYPE",
+    "MAX_CALLER",
     "MAX_ID_LENGTH",
     "MAX_LINE_LENGTH",
     "MAX_LOG_LINES",

@@ -19,9 +19,10 @@ from longcall.contract.ids import check_correlation_id
 from longcall.contract.instants import decode_instant, encode_instant
 from longcall.contract.signing import SigningKey, keys_from_header, keys_to_header
 
-__all__ = ["CallRequest", "decode_request", "request_headers", "url_with_correlation_id"]
+__all__ = ["MAX_CALLER", "CallRequest", "decode_request", "request_headers", "url_with_correlation_id"]
 
 _PARAMETER: Final = "correlid"
+MAX_CALLER: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class CallRequest:
         reply_topic: where to publish; empty: the service's own topic.
         traceparent: W3C Trace Context of the caller.
         signing_keys: to sign the reports with; none: they are not signed.
+        caller: who waits, in the caller's own words, which the service shows and does not read: printable
+            ASCII, 1000 characters at most; empty: not said.
     """
 
     correlation_id: str
@@ -45,6 +48,7 @@ class CallRequest:
     reply_topic: str = ""
     traceparent: str = ""
     signing_keys: tuple[SigningKey, ...] = ()
+    caller: str = ""
 
     def digest(self) -> str:
         """Return what two requests with one id must share to be the same call."""
@@ -63,6 +67,7 @@ def request_headers(request: CallRequest) -> dict[str, str]:
         "Prefer": "respond-async",
         "Content-Type": request.content_type,
         "Longcall-Deadline": encode_instant(request.deadline, field="deadline") if request.deadline else "",
+        "Longcall-Caller": request.caller,
         "Longcall-Reply-Topic": request.reply_topic,
         "Longcall-Signing-Key": keys_to_header(request.signing_keys),
         "traceparent": request.traceparent,
@@ -113,6 +118,13 @@ def decode_request(query: Mapping[str, str], headers: Mapping[str, str], body: b
             reply_topic=headers.get("longcall-reply-topic", ""),
             traceparent=headers.get("traceparent", ""),
             signing_keys=keys_from_header(headers.get("longcall-signing-key", "")),
+            caller=_check_caller(headers.get("longcall-caller", "")),
         )
     except ContractError as error:
         raise MalformedRequest(error.field, error.reason) from error
+
+
+def _check_caller(text: str) -> str:
+    if len(text) > MAX_CALLER or not (text.isascii() and text.isprintable()):
+        raise ContractError("Longcall-Caller", f"{MAX_CALLER} characters of printable ASCII at most")
+    return text

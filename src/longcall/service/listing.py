@@ -113,8 +113,8 @@ def _summary(call: CallSummary, root: str) -> dict[str, JsonValue]:
     }
     times: dict[str, datetime | None] = {"started_time": call.started_time, "ended_time": call.ended_time}
     wire |= {name: encode_instant(time, field=name) for name, time in times.items() if time is not None}
-    if call.title:
-        wire["title"] = call.title
+    said = {"caller": call.caller, "title": call.title}
+    wire |= {name: text for name, text in said.items() if text}
     return wire
 
 

@@ -100,6 +100,11 @@ with DAG("shell_script"):
 with DAG("forever"):
     LongCallOperator(task_id="call", endpoint="/forever", **SERVICE)
 
+with DAG("forever_shared"):
+    LongCallOperator(
+        task_id="call", endpoint="/forever", inbox_policy="shared", inbox="tests-shared", **SERVICE
+    )
+
 with DAG("forever_in_steps"):
     LongCallTaskGroup("steps", endpoint="/forever", **SERVICE)
 
@@ -113,7 +118,7 @@ with DAG("times_out_in_steps"):
     LongCallTaskGroup("steps", endpoint="/forever", timeout=timedelta(seconds=2), **SERVICE)
 
 with DAG("sweep"):
-    LongCallSweepOperator(task_id="sweep", older_than=timedelta(0))
+    LongCallSweepOperator(task_id="sweep", services=["service"], older_than=timedelta(0))
 
 with DAG("released"):
     LongCallOperator(task_id="call", endpoint="/held", **SERVICE)

@@ -81,6 +81,7 @@ async def test_known_id_that_asks_for_something_else_is_refused(
         ("/echo?correlid=" + "x" * 201, {}, "correlid"),
         ("/echo?correlid=a", {"Idempotency-Key": "b"}, "Idempotency-Key"),
         ("/echo?correlid=a", {"Longcall-Deadline": "soon"}, "Longcall-Deadline"),
+        ("/echo?correlid=a", {"Longcall-Caller": "x" * 1001}, "Longcall-Caller"),
     ],
 )
 async def test_malformed_request_is_400_and_names_the_field(

@@ -30,6 +30,16 @@ async def test_calls_are_listed_newest_first_page_by_page(open_desk: OpenDesk) -
         assert "swordfish" not in (await desk.http.get("/calls")).text
 
 
+async def test_list_says_who_waits_as_the_request_did(open_desk: OpenDesk) -> None:
+    async with open_desk(make_service(Work())) as desk:
+        await desk.http.post("/echo?correlid=a", headers={"Longcall-Caller": "dag_id=train&task_id=call"})
+        await desk.start("/echo", "b")
+        said = {
+            call["correlid"]: call.get("caller") for call in (await desk.http.get("/calls")).json()["calls"]
+        }
+        assert said == {"a": "dag_id=train&task_id=call", "b": None}
+
+
 async def test_list_is_filtered(open_desk: OpenDesk) -> None:
     before = encode_instant(datetime(2026, 1, 1, tzinfo=UTC), field="t")
     async with open_desk(make_service(Work())) as desk:

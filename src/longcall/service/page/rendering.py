@@ -94,6 +94,7 @@ class Renderer:
             "call.html",
             call=call.status,
             handler=call.handler,
+            caller=call.caller,
             lines=lines,
             problem=completion.problem if isinstance(completion, Failed) else None,
             result=preview(completion) if isinstance(completion, Succeeded) else None,

@@ -149,7 +149,7 @@ class CallStore:
             before: only those whose number is smaller: that of the last one seen.
             limit: how many at most.
         """
-        columns = ("number", "correlid", "handler", "state", "attempt")
+        columns = ("number", "correlid", "handler", "caller", "state", "attempt")
         times = ("accepted_s", "started_s", "ended_s")
         query = select(*(calls.c[name] for name in (*columns, *times, "progress", "outcome")))
         if wanted.state is not None:

@@ -69,6 +69,7 @@ def request_values(request: CallRequest) -> Values:
         "reply_topic": request.reply_topic,
         "traceparent": request.traceparent,
         "signing_keys": keys_to_header(request.signing_keys),
+        "caller": request.caller,
     }
 
 
@@ -112,7 +113,7 @@ def to_stored_call(row: CallRow) -> StoredCall:
         progress=_progress(row),
         completion=_completion(row),
     )
-    return StoredCall(digest=row.digest, handler=row.handler, status=status)
+    return StoredCall(digest=row.digest, handler=row.handler, caller=row.caller, status=status)
 
 
 def to_summary(row: CallRow) -> CallSummary:
@@ -121,6 +122,7 @@ def to_summary(row: CallRow) -> CallSummary:
         number=row.number,
         correlation_id=row.correlid,
         handler=row.handler,
+        caller=row.caller,
         state=CallState(row.state),
         attempt=row.attempt,
         accepted_time=datetime.fromtimestamp(row.accepted_s, UTC),

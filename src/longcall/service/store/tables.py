@@ -39,7 +39,7 @@ __all__ = [
     "result_files",
 ]
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Rises when a table changes; an older program refuses a newer layout."""
 
 metadata: Final = MetaData()
@@ -74,6 +74,7 @@ calls: Final = Table(
     Column("deadline_s", Double),
     Column("reply_topic", Text, nullable=False),
     Column("traceparent", Text, nullable=False),
+    Column("caller", Text, nullable=False),
     # Goes when the completion is published: nothing more will be signed.
     Column("signing_keys", Text, nullable=False),
     # How it stands.

@@ -31,11 +31,13 @@ class StoredCall:
     Attributes:
         digest: what a repeated request must share with the first.
         handler: path of the handler.
+        caller: as in `CallRequest`.
         status: what the status resource says.
     """
 
     digest: str
     handler: str
+    caller: str
     status: CallStatus
 
 
@@ -45,6 +47,7 @@ class CallSummary:
 
     Attributes:
         number: rises from call to call as they are accepted.
+        caller: as in `CallRequest`.
         progress: the last that its last run reported.
         title: of the problem of a failed call.
     """
@@ -52,6 +55,7 @@ class CallSummary:
     number: int
     correlation_id: str
     handler: str
+    caller: str
     state: CallState
     attempt: int
     accepted_time: datetime

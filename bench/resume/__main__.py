@@ -10,7 +10,8 @@ distances drawn by lot (the same in every run), on one real Airflow.
 
 The floor is spread over more than a second, so the means are compared, and a 95 %
 interval of their ratio is printed (bootstrap). Our own share, up to the trigger's
-`yield`, is measured inside the triggerer and stands in a table of its own.
+`yield`, is measured inside the triggerer. Two tables more: that share, and where
+the mean goes, for the wait for Airflow's loops is the same for all, but for chance.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from schedule import go
@@ -38,10 +40,17 @@ KINDS = {
 RESAMPLES = 10_000
 
 
-def measure(
-    calls: int, *, idle_s: str, apart_s: float
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, by kind, the seconds from the end of the work to that of the task, and to the `yield`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """One task: the seconds from the end of its work to each step."""
+
+    yielded_s: float
+    queued_s: float
+    ended_s: float
+
+
+def measure(calls: int, *, idle_s: str, apart_s: float) -> dict[str, list[Resumed]]:
+    """Return all tasks, by kind."""
     with tempfile.TemporaryDirectory(prefix="longcall-bench-") as scratch:
         os.environ["BENCH_GO"] = str(Path(scratch) / "go")
         environment = {
@@ -88,18 +97,23 @@ def count_deferred(tasks: list[TaskInstance]) -> int:
     return sum(task.state == "deferred" for task in tasks)
 
 
-def read(stack: LocalStack, run_id: str) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return what the tasks have noted."""
-    ends: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    shares: dict[str, list[float]] = {kind: [] for kind in KINDS if kind != "floor"}
+def read(stack: LocalStack, run_id: str) -> dict[str, list[Resumed]]:
+    """Return what the tasks, and Airflow, have noted."""
+    found: dict[str, list[Resumed]] = {kind: [] for kind in KINDS}
     for task in stack.airflow.task_instances("resume", run_id):
         noted = stack.airflow.xcom("resume", run_id, task.task_id, map_index=task.map_index)
         assert isinstance(noted, dict)
+        assert task.queued is not None
         assert task.ended is not None
-        ends[task.task_id].append(task.ended.timestamp() - noted["ended_s"])
-        if task.task_id in shares:
-            shares[task.task_id].append(noted["yielded_s"] - noted["ended_s"])
-    return ends, shares
+        began_s = noted["ended_s"]
+        found[task.task_id].append(
+            Resumed(
+                yielded_s=noted["yielded_s"] - began_s,
+                queued_s=task.queued.timestamp() - began_s,
+                ended_s=task.ended.timestamp() - began_s,
+            )
+        )
+    return found
 
 
 def interval(values: list[float], floor: list[float]) -> tuple[float, float]:
@@ -118,8 +132,9 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def show(idle_s: str, ends: dict[str, list[float]], shares: dict[str, list[float]]) -> None:
+def show(idle_s: str, found: dict[str, list[Resumed]]) -> None:
     """Print the tables, ratios first."""
+    ends = {kind: [task.ended_s for task in tasks] for kind, tasks in found.items()}
     print(f"end of work -> end of task, scheduler_idle_sleep_time {idle_s} s")
     print(f"{'':32}{'ratio of means (95 %)':24}{'mean':>8}{'p50':>9}{'p95':>9}{'min':>9}{'max':>9}{'n':>6}")
     floor = ends["floor"]
@@ -140,10 +155,21 @@ def show(idle_s: str, ends: dict[str, list[float]], shares: dict[str, list[float
             + f"{len(values):6}"
         )
     print(f"\nof this our own, up to the yield\n{'':32}{'p50':>10}{'p95':>10}{'max':>10}{'n':>6}")
-    for kind, values in shares.items():
+    for kind in ("per_call", "shared"):
+        values = [task.yielded_s for task in found[kind]]
         figures = (quantile(values, 0.5), quantile(values, 0.95), max(values))
         print(
             f"{KINDS[kind]:32}" + "".join(f"{1000 * value:7.1f} ms" for value in figures) + f"{len(values):6}"
+        )
+    print(f"\nmeans of the steps\n{'':32}{'to the yield':>14}{'until queued':>14}{'in the worker':>15}")
+    for kind, label in KINDS.items():
+        steps = (
+            (task.yielded_s, task.queued_s - task.yielded_s, task.ended_s - task.queued_s)
+            for task in found[kind]
+        )
+        print(
+            f"{label:31}"
+            + "".join(f"{1000 * statistics.fmean(step):12.0f} ms" for step in zip(*steps, strict=True))
         )
 
 
@@ -156,7 +182,7 @@ def main() -> None:
     parser.add_argument("--idle", default="1", help="scheduler_idle_sleep_time (default 1, as Airflow's)")
     parser.add_argument("--apart", type=float, default=0.83, help="seconds between events, on average")
     options = parser.parse_args()
-    show(options.idle, *measure(options.calls, idle_s=options.idle, apart_s=options.apart))
+    show(options.idle, measure(options.calls, idle_s=options.idle, apart_s=options.apart))
 
 
 if __name__ == "__main__":

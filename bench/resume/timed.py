@@ -43,7 +43,7 @@ class FloorOperator(BaseOperator):
 
     def execute_complete(self, context: Any, event: float) -> dict[str, float]:
         """Return when it fired."""
-        return {"ended_s": event}
+        return {"ended_s": event, "yielded_s": event}
 
 
 class TimedTrigger(CompletionTrigger):

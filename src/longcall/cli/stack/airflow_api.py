@@ -47,6 +47,7 @@ class TaskInstance:
         started: when its try first ran; resuming does not change it.
         ended: aware; None while it goes on.
         label: what `map_index_template` made of it; empty without one, and until the task has begun.
+        queued: when it was last given to the executor, aware; None: never.
     """
 
     task_id: str
@@ -56,6 +57,7 @@ class TaskInstance:
     started: datetime | None
     ended: datetime | None
     label: str = ""
+    queued: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,4 +295,5 @@ def _task_instance(row: dict[str, JsonValue]) -> TaskInstance:
         ended=_instant(row["end_date"]),
         # Without a template Airflow repeats the index here.
         label=label if label != str(row["map_index"]) else "",
+        queued=_instant(row["queued_when"]),
     )

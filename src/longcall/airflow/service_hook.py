@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin
 
 from longcall.airflow.errors import LoginFailed
-from longcall.airflow.logged_in_http import LoggedInHttp
 from longcall.client import CallUnreachable, read_start_answer, refusal
 from longcall.contract import (
     JSON_TYPE,
@@ -29,6 +28,8 @@ from longcall.contract.instants import decode_instant
 if TYPE_CHECKING:
     from requests import Response
     from requests.exceptions import RequestException
+
+    from longcall.airflow.logged_in_http import LoggedInHttp
 
 __all__ = ["ListedCall", "RequestNotSent", "ServiceHook", "StartedCall", "encode_arguments"]
 
@@ -262,6 +263,9 @@ class ServiceHook:
         return response
 
     def _hook(self, method: str) -> LoggedInHttp:
+        # Not at the top: its HTTP clients take longer to import than all else, and no DAG file needs them.
+        from longcall.airflow.logged_in_http import LoggedInHttp
+
         return LoggedInHttp(method=method, http_conn_id=self._http_conn_id)
 
 

@@ -20,6 +20,19 @@ def test_description_is_read_without_importing_airflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_dag_file_imports_no_client_of_anything() -> None:
+    """Every task's process reads its DAG's file, and so does the DAG processor, again and again."""
+    code = (
+        "import sys, longcall.airflow.version_compat; before = set(sys.modules);"
+        "[getattr(longcall.airflow, name) for name in longcall.airflow.__all__];"
+        "import longcall.airflow.decorator;"
+        "more = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "print(*more & {'requests', 'aiohttp', 'httpx2', 'grpc', 'google', 'fsspec'})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == ""
+
+
 def test_every_class_that_airflow_shall_know_is_named() -> None:
     info: dict[str, Any] = get_provider_info()
     named = {

@@ -273,9 +273,15 @@ def finish(
         CallFailed, CallCancelled: what the service reported.
         CallTimeout: the deadline has passed.
         ResultNotFetched: the result lies elsewhere, and could not or may not be fetched.
-        WaitFailed: the inbox is gone or not to be read.
+        WaitFailed: the inbox is gone or not to be read; or the event is another trigger's.
     """
-    correlid, ti = str(event.get("correlid")), context["ti"]
+    correlid, ti = record.correlid, context["ti"]
+    if event.get("correlid") != correlid:
+        raise WaitFailed(
+            f"Airflow has resumed the task with an event that is not of its call {correlid}: on SQLite it "
+            "gives the ids of triggers twice",
+            retryable=True,
+        )
     match event.get("status"):
         case EventStatus.COMPLETED:
             report = stored_report(

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from asgiref.sync import sync_to_async
-
 from longcall.airflow.connections import find_access, find_longcall_connection
+from longcall.airflow.in_thread import in_thread
 from longcall.airflow.metrics import count_set_aside, gauge_waits
 from longcall.airflow.route import PubSubRoute
 from longcall.airflow.version_compat import longcall_setting
@@ -51,7 +50,7 @@ class SharedRouter:
         """
         secret, until_s = self._secrets.get(longcall_conn_id, (None, 0.0))
         if time.monotonic() >= until_s:
-            secret = (await sync_to_async(find_longcall_connection)(longcall_conn_id)).secret
+            secret = (await in_thread(find_longcall_connection, longcall_conn_id)).secret
             self._secrets[longcall_conn_id] = secret, time.monotonic() + _SECRET_KEPT_S
         return secret
 
@@ -71,7 +70,7 @@ async def shared_router(route: PubSubRoute) -> AsyncIterator[SharedRouter]:
     """
     routers = _routers.setdefault(asyncio.get_running_loop(), {})
     if route not in routers:
-        access = await sync_to_async(find_access)(route)
+        access = await in_thread(find_access, route)
         if route not in routers:  # another wait may have been quicker
             config = router_config()
             transport = access.open()

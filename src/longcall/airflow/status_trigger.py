@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
-
 from longcall._core.errors import LongcallError
+from longcall.airflow.in_thread import in_any_thread
 from longcall.airflow.service_hook import ServiceHook
 from longcall.airflow.trigger import EventStatus
 from longcall.airflow.version_compat import AirflowException, BaseTrigger, TriggerEvent
@@ -85,10 +84,9 @@ class StatusTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def _wait(self) -> dict[str, JsonValue]:
-        ask = sync_to_async(ended_status, thread_sensitive=False)
         try:
             while True:
-                if await ask(self.http_conn_id, self.location) is not None:
+                if await in_any_thread(ended_status, self.http_conn_id, self.location) is not None:
                     return {"status": EventStatus.COMPLETED}
                 await asyncio.sleep(self.poke_interval_s)
         except (LongcallError, AirflowException) as error:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
-
-from asgiref.sync import sync_to_async
 
 from longcall._core.errors import LongcallError
 from longcall.airflow.completion import completion_key, message_from_json, message_to_json, status_report
 from longcall.airflow.ending import Ending, end_call
 from longcall.airflow.identity import signing_keys
+from longcall.airflow.in_thread import in_any_thread
 from longcall.airflow.metrics import count_reconciled
 from longcall.airflow.record import CALL_XCOM_KEY, CallRecord
 from longcall.airflow.routers import SharedRouter, shared_router
@@ -126,7 +125,7 @@ class CompletionTrigger(BaseTrigger):
                 yield TriggerEvent(event)
                 return
             async with AsyncExitStack() as connection:
-                news = await _keeping_the_reason(self._wait(record, connection))
+                news = await self._wait(record, connection)
                 async with self._settling(news, record):
                     await self._hold_back()
                     self._fired = True
@@ -164,7 +163,7 @@ class CompletionTrigger(BaseTrigger):
 
     async def _give_up(self, record: CallRecord) -> bool:
         """Cancel the work and delete the inbox; tell whether nothing is left to do."""
-        ending = await sync_to_async(end_call, thread_sensitive=False)(record)
+        ending = await in_any_thread(end_call, record)
         self.log.info("Call %s: %s", record.correlid, ending.value)
         if ending is Ending.UNREACHED:
             self.log.warning("Inbox %s is left, for a sweep to find the call by", record.inbox)
@@ -314,7 +313,7 @@ class CompletionTrigger(BaseTrigger):
         if not record.location:
             return None
         hook = ServiceHook(record.http_conn_id)
-        return await sync_to_async(hook.status, thread_sensitive=False)(record.location)
+        return await in_any_thread(hook.status, record.location)
 
     def _patience(self, record: CallRecord) -> Patience:
         return Patience(
@@ -343,22 +342,6 @@ class CompletionTrigger(BaseTrigger):
     def _show(self, report: Report) -> None:
         for level, text in self._shown.of(report.body, now_s=time.monotonic()):
             self.log.log(level, "%s", text)
-
-
-async def _keeping_the_reason(waiting: Coroutine[None, None, _News]) -> _News:
-    """Wait in a task of its own, so that what cancels it leaves here with its message.
-
-    Airflow tells by the message whether it was a user, and asks for `on_kill` only then; `sync_to_async`
-    of asgiref, where a cancellation meets it waiting for a thread, raises a new one without.
-    """
-    task = asyncio.create_task(waiting)
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-    return await task
 
 
 async def _finished(task: asyncio.Task[None]) -> None:

@@ -10,8 +10,6 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from asgiref.sync import sync_to_async
-
 if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
@@ -63,6 +61,7 @@ else:
 from airflow.triggers import base as triggers
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from longcall.airflow.in_thread import in_thread
 from longcall.contract import JsonValue
 
 __all__ = [
@@ -194,15 +193,8 @@ async def store_xcom(task: TaskKey, key: str, value: Mapping[str, JsonValue]) ->
 
     A repeat overwrites.
     """
-    store = XCom.aset if hasattr(XCom, "aset") else sync_to_async(XCom.set)
-    await store(
-        key=key,
-        value=dict(value),
-        dag_id=task.dag_id,
-        task_id=task.task_id,
-        run_id=task.run_id,
-        map_index=task.map_index,
-    )
+    named: dict[str, Any] = {"key": key, "value": dict(value), **_names(task)}
+    await (XCom.aset(**named) if hasattr(XCom, "aset") else in_thread(XCom.set, **named))
 
 
 def read_xcom(key: str, *, dag_id: str, run_id: str, task_id: str, map_index: int) -> JsonValue:
@@ -215,23 +207,26 @@ def read_xcom(key: str, *, dag_id: str, run_id: str, task_id: str, map_index: in
 
 async def load_xcom(task: TaskKey, key: str) -> JsonValue:
     """Return a task's own XCom from a trigger; None when there is none."""
-    load = XCom.aget_one if hasattr(XCom, "aget_one") else sync_to_async(XCom.get_one)
-    value: JsonValue = await load(
-        key=key,
-        dag_id=task.dag_id,
-        task_id=task.task_id,
-        run_id=task.run_id,
-        map_index=task.map_index,
+    named: dict[str, Any] = {"key": key, **_names(task)}
+    value: JsonValue = await (
+        XCom.aget_one(**named) if hasattr(XCom, "aget_one") else in_thread(XCom.get_one, **named)
     )
     return value
 
 
 async def task_is_deferred(task: TaskKey) -> bool:
     """Tell from a trigger whether its task instance is deferred: by this trigger, or by a later try."""
-    state = await sync_to_async(task_state)(
-        dag_id=task.dag_id, run_id=task.run_id, task_id=task.task_id, map_index=task.map_index
-    )
+    state = await in_thread(task_state, **_names(task))
     return state == "deferred"
+
+
+def _names(task: TaskKey) -> dict[str, Any]:
+    return {
+        "dag_id": task.dag_id,
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "map_index": task.map_index,
+    }
 
 
 def task_state(*, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:

@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from asgiref.sync import sync_to_async
-
 from longcall._core.errors import LongcallError
 from longcall.airflow.connection_form import INBOX_POLICIES
 from longcall.airflow.connections import find_access, find_longcall_connection, resolve_project
+from longcall.airflow.in_thread import in_thread
 from longcall.airflow.settings import InboxChoice, InboxSettings, settle_inbox
 from longcall.airflow.version_compat import AirflowException
 from longcall.client import Backoff
@@ -204,11 +203,11 @@ class CompletionSource:
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[InboxStream]:
-        settings = await sync_to_async(self._watched.settled)()
+        settings = await in_thread(self._watched.settled)
         route = settings.route
         if self._transport is None:
-            self._transport = (await sync_to_async(find_access)(route)).open()
-        project = await sync_to_async(resolve_project)(settings.project_id, route=route)
+            self._transport = (await in_thread(find_access, route)).open()
+        project = await in_thread(resolve_project, settings.project_id, route=route)
         spec = self._watched.inbox(project=project, topic=settings.topic)
         self._inbox = spec.name
         await _ensure(self._transport, spec)

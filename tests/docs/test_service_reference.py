@@ -13,6 +13,7 @@ from pathlib import Path
 
 from httpx2 import AsyncClient, TransportError
 from tests.e2e.polling import until
+from tests.e2e.processes import WAIT_S
 
 from longcall.cli.stack.ports import free_ports
 from longcall.testing import running_broker
@@ -45,7 +46,7 @@ async def test_service_runs_within_a_fastapi_application(tmp_path: Path) -> None
         await transport.aclose()
         arguments = ("application:app", "--port", str(port))
         with running_uvicorn(tmp_path, *arguments, PUBSUB_EMULATOR_HOST=broker, XDG_STATE_HOME=str(tmp_path)):
-            async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            async with AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as http:
                 await until(lambda: answers(http, "/jobs/ready", "200"))
                 started = await http.post("/jobs/train?correlid=a", json={"model": "svc"})
                 assert (started.status_code, started.headers["location"]) == (202, "/jobs/calls/a")

@@ -20,8 +20,8 @@ def places(kind: int, *, kinds: int, calls: int) -> list[int]:
     would each meet those loops at moments of their own, and be quick or slow for that alone.
     """
     dice = random.Random(0)
-    rounds = [dice.sample(range(kinds), kinds) for _ in range(calls)]
-    return [kinds * number + places[kind] for number, places in enumerate(rounds)]
+    orders = [dice.sample(range(kinds), kinds) for _ in range(calls)]
+    return [kinds * number + order[kind] for number, order in enumerate(orders)]
 
 
 def go(apart_s: float) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx2
 import pytest
@@ -16,9 +15,11 @@ import pytest
 pytest.importorskip(
     "sqlalchemy", "2.0", reason="a service cannot run beside an Airflow that wants SQLAlchemy 1.4"
 )
+from tests.loopback import serving
+from tests.plain_service import service
+
 from longcall.airflow.ending import Ending, end_call
 from longcall.airflow.record import CallRecord
-from longcall.service import Call, Service
 from longcall.testing import running_broker, running_service
 
 TOPIC = "projects/p/topics/reports"
@@ -32,17 +33,6 @@ RECORD = CallRecord(
     endpoint="/forever",
 )
 STARTED = "2026-01-31T12:00:00.000000Z"
-service = Service("ending")
-
-
-@service.handler("/forever")
-async def forever(call: Call) -> None:
-    await asyncio.Event().wait()
-
-
-@service.handler("/quick")
-async def quick(call: Call) -> None:
-    pass
 
 
 @pytest.fixture
@@ -127,13 +117,8 @@ def bare_service(methods: list[str]) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Bare)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Bare) as url:
+        yield url
 
 
 def test_bare_service_is_asked_nothing_that_could_start_or_delete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 import httpx2
@@ -16,25 +14,17 @@ import pytest
 pytest.importorskip(
     "sqlalchemy", "2.0", reason="a service cannot run beside an Airflow that wants SQLAlchemy 1.4"
 )
+from tests.e2e.polling import wait_until
+from tests.loopback import serving
+from tests.plain_service import service
+
 from longcall.airflow import LongCallSweepOperator, service_hook
 from longcall.airflow.service_hook import ServiceHook
 from longcall.client import CallRefused, CallUnreachable
 from longcall.contract import ContractError
-from longcall.service import Call, Service
 from longcall.testing import running_broker, running_service
 
 TOPIC = "projects/p/topics/reports"
-service = Service("listed")
-
-
-@service.handler("/forever")
-async def forever(call: Call) -> None:
-    await asyncio.Event().wait()
-
-
-@service.handler("/quick")
-async def quick(call: Call) -> None:
-    pass
 
 
 @contextmanager
@@ -50,15 +40,8 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Answer) as url:
+        yield url
 
 
 def test_open_calls_are_found_on_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +56,7 @@ def test_open_calls_are_found_on_every_page(monkeypatch: pytest.MonkeyPatch) -> 
             for name in names:
                 http.post(f"{url}/forever?correlid={name}", headers={"Longcall-Caller": f"of {name}"})
             ended = http.post(f"{url}/quick?correlid=over").headers["location"]
-            while http.get(f"{url}{ended}").json()["state"] != "succeeded":
-                pass
+            wait_until(lambda: http.get(f"{url}{ended}").json()["state"] == "succeeded")
             found = {call.correlid: call for call in hook.open_calls()}
             assert found.keys() == names
             for name, call in found.items():

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.plain_service import service
 
 from longcall.cli.main import main
 from longcall.client import AsyncClient, PerCallInbox, PerCallTopicInbox, SharedInbox
 from longcall.client.labels import created_label
 from longcall.client.owner import CallOwner
 from longcall.contract import resource_id
-from longcall.service import Call, Service
 from longcall.testing import running_broker, running_service
 from longcall.transport import InboxSpec
 from longcall.transport.pubsub import PubSubTransport
@@ -24,17 +24,6 @@ TOPIC = "projects/p/topics/reports"
 OWNER = CallOwner(
     deployment="d", dag_id="train", run_id="r1", task_id="call", map_index=3, http_conn_id="t", endpoint="/x"
 )
-service = Service("swept")
-
-
-@service.handler("/forever")
-async def forever(call: Call) -> None:
-    await asyncio.Event().wait()
-
-
-@service.handler("/quick")
-async def quick(call: Call) -> None:
-    pass
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from tests.loopback import serving
 
 from longcall.client import ResultAccess, ResultNotFetched, fetch_result
 from longcall.contract import ContractError, DataReference, JsonValue, Succeeded, digest_of
@@ -206,21 +204,8 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def web() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_result_on_the_web_is_fetched_and_a_redirect_is_not_followed() -> None:
-    with web() as base:
+    with serving(Answers) as base:
         assert fetched(f"{base}/r/ok?signature=s3cret", f"{base}/r") == {"rows": 12}
         for path, is_retryable in (("moved", False), ("missing", False), ("busy", True)):
             with pytest.raises(ResultNotFetched) as caught:
